@@ -1,0 +1,56 @@
+# Two commands do everything: `make run` and `make test`. `make help` lists the rest.
+# The environment is .venv, built from requirements.lock by uv; uv itself is fetched into .uv if the machine has none.
+
+SHELL := /bin/bash
+UV_VERSION := 0.13.9
+UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+PYTHON := .venv/bin/python
+ARGS ?=
+
+export PYTHONPATH := $(CURDIR)
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help run test quick lint types imports format lock env clean
+
+help:  ## list these targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+run: env  ## run the whole pipeline on the built-in sample (ARGS="--epochs 3" passes flags on)
+	$(PYTHON) local_runner.py $(ARGS)
+
+test: env lint types imports  ## check style, types and layers, then run every test
+	$(PYTHON) -m pytest $(ARGS)
+
+quick: env  ## run the tests that need no pipeline run
+	$(PYTHON) -m pytest --ignore tests/test_end_to_end.py $(ARGS)
+
+lint: env  ## check style and formatting
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+types: env  ## check types
+	$(PYTHON) -m mypy
+
+imports: env  ## check that imports go one way: runners, pipeline, components, models
+	.venv/bin/lint-imports
+
+format: env  ## rewrite the code in the project's format
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+lock: $(UV)  ## resolve pyproject.toml into requirements.lock again
+	$(UV) pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --all-extras \
+	  --custom-compile-command "make lock" --quiet pyproject.toml -o requirements.lock
+
+env: .venv/.complete  ## build the environment from the lock
+
+clean:  ## delete the environment (your output folders stay)
+	rm -rf .venv .uv
+
+.venv/.complete: requirements.lock | $(UV)
+	$(UV) venv --quiet --allow-existing --python 3.11 .venv
+	$(UV) pip sync --quiet --python $(PYTHON) --require-hashes --compile-bytecode requirements.lock
+	touch $@
+
+.uv/bin/uv:
+	python3 -m pip install --quiet --disable-pip-version-check --target .uv uv==$(UV_VERSION)

@@ -1,0 +1,1 @@
+"""Custom TFX components, each thin: read artifacts, call a pure function, write artifacts."""

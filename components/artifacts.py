@@ -1,0 +1,47 @@
+"""The artifact types that TFX has none for."""
+
+from tfx import v1 as tfx
+from tfx.types.artifact import Property, PropertyType
+
+_INT = Property(type=PropertyType.INT)
+_STRING = Property(type=PropertyType.STRING)
+
+
+class Dataset(tfx.dsl.Artifact):
+    """Where every file of a data folder lies (`entries.jsonl`); `digest` names its content."""
+
+    TYPE_NAME = "SpottedDataset"
+    PROPERTIES = {"digest": _STRING, "files": _INT, "ignored": _INT}
+
+
+class PhotoCatalog(tfx.dsl.Artifact):
+    """One row for every offered photo, before the split (`photos-*.jsonl`)."""
+
+    TYPE_NAME = "SpottedPhotoCatalog"
+    PROPERTIES = {"offered": _INT, "accepted": _INT, "rejected": _INT}
+
+
+class SplitManifest(tfx.dsl.Artifact):
+    """The ledger: every offered photo with its split or its reason (`photos-*.jsonl`, CSVs)."""
+
+    TYPE_NAME = "SpottedSplitManifest"
+    PROPERTIES = {"offered": _INT, "accepted": _INT, "rejected": _INT}
+
+
+class DataVerdict(tfx.dsl.Artifact):
+    """What DataGate checked, and that it passed (`verdict.json`)."""
+
+    TYPE_NAME = "SpottedDataVerdict"
+
+
+class Embeddings(tfx.dsl.Artifact):
+    """Every test photo's embedding by every encoder compared (`embeddings.npz`)."""
+
+    TYPE_NAME = "SpottedEmbeddings"
+    PROPERTIES = {"photos": _INT}
+
+
+class RetrievalMetrics(tfx.dsl.Artifact):
+    """Recall and mean average precision (`metrics.json`)."""
+
+    TYPE_NAME = "SpottedRetrievalMetrics"

@@ -1,0 +1,166 @@
+"""A data folder on disk: which files count, what they hold, and where each photo lies."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import os
+import posixpath
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from components.sources import SOURCES
+from components.sources.base import DataError, Entry, tar_entries
+from models.progress import Rate
+
+_READ = 1 << 22
+
+
+@dataclasses.dataclass(frozen=True)
+class Container:
+    """A file that belongs to a source: its path below the data folder, its size and content."""
+
+    source: str
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """What a data folder holds.
+
+    Attributes:
+      containers: every file that a source claims, sorted by path.
+      ignored: how many files no source claims.
+    """
+
+    containers: tuple[Container, ...]
+    ignored: int
+
+    @property
+    def digest(self) -> str:
+        """Sha256 over names and contents: equal exactly when the data are the same."""
+        lines = (f"{item.path}\0{item.sha256}\n" for item in self.containers)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources that have files here."""
+        return sorted({item.source for item in self.containers})
+
+
+def list_containers(data: str) -> tuple[list[tuple[str, str]], int]:
+    """Lists the (source, path) of every file that a source claims, and counts the others.
+
+    Raises:
+      DataError: no source finds a file, or a source's files contradict each other.
+    """
+    claimed: list[tuple[str, str]] = []
+    total = len(_walk(data))
+    for source in SOURCES.values():
+        paths = _walk(posixpath.join(data, source.name))
+        claimed += [(source.name, f"{source.name}/{path}") for path in source.containers(paths)]
+    if not claimed:
+        raise DataError(
+            f"data folder {data} holds no photos: expected a folder named "
+            f"{' or '.join(SOURCES)} in it (found {_names(data)})"
+        )
+    return sorted(claimed, key=lambda item: item[1]), total - len(claimed)
+
+
+def _names(folder: str) -> str:
+    names = sorted(os.listdir(folder))
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "") if names else "nothing"
+
+
+def _walk(folder: str) -> list[str]:
+    """Every file below a folder, relative to it; links to folders are followed."""
+    found = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        relative = os.path.relpath(parent, folder)
+        found += [posixpath.normpath(posixpath.join(relative, name)) for name in names]
+    return found
+
+
+def read_dataset(data: str) -> Dataset:
+    """Reads every claimed file once, on all cores, for its sha256.
+
+    Raises:
+      DataError: as `list_containers`, or a file can't be read.
+    """
+    claimed, ignored = list_containers(data)
+    rate = Rate("reading data", len(claimed), "files")
+
+    def read(item: tuple[str, str]) -> Container:
+        source, path = item
+        full = posixpath.join(data, path)
+        try:
+            return Container(source, path, os.path.getsize(full), sha256_of_file(full))
+        except OSError as error:
+            raise DataError(f"{full} can't be read ({error.strerror}): mend or move it") from error
+
+    containers = []
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for container in pool.map(read, claimed):
+            containers.append(container)
+            rate.add(1)
+    return Dataset(tuple(containers), ignored)
+
+
+def sha256_of_file(path: str) -> str:
+    """Hexadecimal sha256 of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(_READ):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def entries(data: str, dataset: Dataset) -> Iterator[Entry]:
+    """Every file of every source, those in archives one by one.
+
+    Raises:
+      DataError: an archive is damaged.
+    """
+    for container in dataset.containers:
+        inside = container.path.partition("/")[2]
+        if not container.path.endswith(".tar"):
+            yield Entry(
+                container.source, inside, container.path, 0, container.size, container.sha256
+            )
+            continue
+        full = posixpath.join(data, container.path)
+        with open(full, "rb") as stream:
+            for entry in tar_entries(container.source, container.path, full):
+                stream.seek(entry.offset)
+                digest = hashlib.sha256(stream.read(entry.size)).hexdigest()
+                yield dataclasses.replace(entry, sha256=digest)
+
+
+class Reader:
+    """Reads entries by offset, keeping an archive open between reads."""
+
+    def __init__(self, data: str):
+        self._data = data
+        self._path = ""
+        self._stream: BinaryIO | None = None
+
+    def __call__(self, container: str, offset: int, size: int) -> bytes:
+        """The bytes of one entry."""
+        if container != self._path or self._stream is None:
+            self.close()
+            self._stream = open(posixpath.join(self._data, container), "rb")  # noqa: SIM115
+            self._path = container
+        self._stream.seek(offset)
+        return self._stream.read(size)
+
+    def entry(self, entry: Entry) -> bytes:
+        """The bytes of one entry."""
+        return self(entry.container, entry.offset, entry.size)
+
+    def close(self) -> None:
+        """Closes what is open."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None

@@ -1,0 +1,54 @@
+"""DatasetImporter: checks the data folder and writes down where everything in it lies."""
+
+import dataclasses
+import json
+import os
+
+from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.io import fileio
+
+from components import artifacts, dataset
+from components.sources.base import DataError, Entry
+
+
+@component
+def DatasetImporter(  # noqa: N802 - TFX names the node after the function
+    data: Parameter[str],
+    digest: Parameter[str],
+    code: Parameter[str],
+    entries: OutputArtifact[artifacts.Dataset],
+) -> None:
+    """Indexes a data folder.
+
+    Args:
+      data: the content-addressed folder.
+      digest: of its content, as the runner read it.
+      code: digest of the code, for the cache.
+      entries: written: one row for every file, those in archives one by one.
+
+    Raises:
+      DataError: the content is not what the digest says, or an archive is damaged.
+    """
+    del code
+    found = dataset.read_dataset(data)
+    if found.digest != digest:
+        raise DataError(f"{data} changed while the run began: start it again")
+    rows = list(dataset.entries(data, found))
+    write(entries.uri, rows)
+    entries.digest = digest
+    entries.files = len(rows)
+    entries.ignored = found.ignored
+
+
+def write(folder: str, rows: list[Entry]) -> None:
+    """Writes entries as JSON lines."""
+    with fileio.open(os.path.join(folder, "entries.jsonl"), "w") as file:
+        for row in rows:
+            file.write(json.dumps(dataclasses.asdict(row)) + "\n")
+
+
+def read(folder: str) -> list[Entry]:
+    """Reads what `write` wrote."""
+    with fileio.open(os.path.join(folder, "entries.jsonl")) as file:
+        return [Entry(**json.loads(line)) for line in file]

@@ -1,0 +1,191 @@
+"""ImageExampleGen: crops, resizes and writes the TFRecords of one view.
+
+Beam carries nothing but the places of photos: one element is one shard, read, cropped, encoded and
+written where it is processed. What a shard holds depends on the manifest alone, so the records are
+the same on any runner and after any number of retries.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+
+import apache_beam as beam
+from tfx.components.util import examples_utils
+from tfx.dsl.component.experimental.annotations import (
+    BeamComponentParameter,
+    InputArtifact,
+    OutputArtifact,
+    Parameter,
+)
+from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import standard_artifacts
+
+from components import artifacts, catalog
+from components.catalog import Photo
+from components.dataset import Reader
+from components.sources.base import DataError
+from models import examples, pixels, progress, vocabulary
+
+SHARD = 500  # photos: some 15 MB at 224 px, well under the 200 MB that a shard may have
+
+
+@component(use_beam=True)
+def ImageExampleGen(  # noqa: N802 - TFX names the node after the function
+    splits: InputArtifact[artifacts.SplitManifest],
+    examples: OutputArtifact[standard_artifacts.Examples],
+    view: Parameter[str],
+    image_size: Parameter[int],
+    data: Parameter[str],
+    schema: Parameter[str],
+    code: Parameter[str],
+    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
+) -> None:
+    """Writes the Examples of one view.
+
+    Args:
+      splits: read: every photo with its split.
+      examples: written: plain TFRecords of tf.Example, in the splits train, val and test.
+      view: cropped, uncropped or individual.
+      image_size: side of the square photos, pixels.
+      data: the content-addressed data folder.
+      schema: the content-addressed schema folder, for the vocabulary.
+      code: digest of the code, for the cache.
+      beam_pipeline: given by TFX.
+    """
+    del code
+    with fileio.open(os.path.join(schema, vocabulary.FILE)) as file:
+        breeds = vocabulary.parse(file.read())
+    shards = list(plan(catalog.read(splits.uri), view))
+    for split in catalog.SPLITS:
+        fileio.makedirs(os.path.join(examples.uri, f"Split-{split}"))
+    total = sum(len(photos) for _, photos in shards)
+    write = _WriteShard(data, examples.uri, view, image_size, breeds, total)
+    with beam_pipeline as pipeline:
+        _ = (
+            pipeline
+            | "Shards" >> beam.Create(shards)
+            | "Spread" >> beam.Reshuffle()
+            | "Write" >> beam.ParDo(write)
+        )
+    describe(examples)
+
+
+def describe(examples: standard_artifacts.Examples) -> None:
+    """Says on the artifact what its files are.
+
+    Its file format stays unset: TFX has no name for plain TFRecords, and its readers tell them by
+    their file names.
+    """
+    examples.split_names = json.dumps(list(catalog.SPLITS))
+    examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+
+
+def plan(photos: Iterable[Photo], view: str) -> Iterator[tuple[str, list[Photo]]]:
+    """The shards of a view: (file below the artifact, its photos in the order of a hash).
+
+    The order mixes breeds and dogs, so that a reader that shuffles little still sees all kinds.
+    """
+    of_split: dict[str, list[Photo]] = {split: [] for split in catalog.SPLITS}
+    for photo in photos:
+        if photo.split and catalog.in_view(photo, view):
+            of_split[photo.split].append(photo)
+    for split, rows in of_split.items():
+        rows.sort(key=lambda row: row.sha256)
+        shards = max(1, -(-len(rows) // SHARD))
+        for number in range(shards):
+            name = f"data_tfrecord-{number:05d}-of-{shards:05d}"
+            yield os.path.join(f"Split-{split}", name), rows[number * SHARD : (number + 1) * SHARD]
+
+
+class _WriteShard(beam.DoFn):
+    """Writes one shard, aside first, so that a shard is whole or not there."""
+
+    def __init__(
+        self,
+        data: str,
+        folder: str,
+        view: str,
+        side: int,
+        breeds: vocabulary.Vocabulary,
+        total: int,
+    ):
+        self._data, self._folder, self._view = data, folder, view
+        self._side, self._breeds, self._total = side, breeds, total
+
+    def process(self, shard: tuple[str, list[Photo]]) -> Iterator[None]:
+        """Writes one file."""
+        import tensorflow as tf
+
+        name, photos = shard
+        rate = progress.shared(f"writing {self._view} photos", self._total, self._folder)
+        path = os.path.join(self._folder, name)
+        reader = Reader(self._data)
+        aside = os.path.join(self._folder, f"partial-{name.replace(os.sep, '-')}")
+        with tf.io.TFRecordWriter(aside) as writer:
+            for photo in photos:
+                data = reader(photo.uri, photo.offset, photo.size)
+                writer.write(to_example(photo, data, self._view, self._side, self._breeds))
+                rate.add(1)
+        reader.close()
+        fileio.rename(aside, path, overwrite=True)
+        yield from ()
+
+
+def to_example(
+    photo: Photo, data: bytes, view: str, side: int, breeds: vocabulary.Vocabulary
+) -> bytes:
+    """One photo as a serialized tf.Example.
+
+    Args:
+      photo: its row.
+      data: its bytes.
+      view: cropped keeps the largest dog, the others the whole photo.
+      side: of the written photo, pixels.
+      breeds: for the label.
+
+    Raises:
+      DataError: the photo can't be read any more, though the catalogue could.
+    """
+    try:
+        image = pixels.decode(data)
+    except pixels.UnreadablePhotoError as error:
+        raise DataError(
+            f"photo {photo.photo_id} changed while the run went on ({error})"
+        ) from error
+    image = pixels.fit(image, side, photo.body_box if view == "cropped" else None)
+    features: dict[str, examples.Value] = {
+        examples.ENCODED: pixels.encode(image),
+        examples.FORMAT: "jpeg",
+        examples.HEIGHT: side,
+        examples.WIDTH: side,
+        examples.SHA256: photo.sha256,
+        examples.PHOTO_ID: photo.photo_id,
+        examples.SOURCE: photo.source,
+        examples.ORIGINAL_WIDTH: photo.width,
+        examples.ORIGINAL_HEIGHT: photo.height,
+        examples.BRIGHTNESS: pixels.brightness(image),
+        examples.SHARPNESS: pixels.sharpness(image),
+    }
+    if photo.breed:
+        features |= {examples.BREED: photo.breed, examples.LABEL: breeds.label(photo.breed)}
+    if photo.dog_id:
+        features[examples.DOG_ID] = photo.dog_id
+    if view == "uncropped":
+        features |= box_features(photo, side)
+    return examples.serialize(features)
+
+
+def box_features(photo: Photo, side: int) -> dict[str, examples.Value]:
+    """Every dog's box, relative to the padded square, and its class."""
+    height, width, top, left = pixels.square(photo.height, photo.width, side)
+    scale_x, scale_y = width / photo.width, height / photo.height
+    boxes = {
+        "xmin": [(left + box[0] * scale_x) / side for box in photo.bodies],
+        "ymin": [(top + box[1] * scale_y) / side for box in photo.bodies],
+        "xmax": [(left + box[2] * scale_x) / side for box in photo.bodies],
+        "ymax": [(top + box[3] * scale_y) / side for box in photo.bodies],
+    }
+    named: dict[str, examples.Value] = {examples.BOX[edge]: boxes[edge] for edge in boxes}
+    return named | {examples.BOX_CLASS: [photo.breed or "dog"] * len(photo.bodies)}

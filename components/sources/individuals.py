@@ -1,0 +1,22 @@
+"""Your own photos of individual dogs: `individuals/<dog id>/*`, one folder a dog."""
+
+from collections.abc import Iterable, Iterator
+
+from components.sources.base import Entry, Offer, Read, is_photo
+
+
+class Individuals:
+    """The `individuals/` folder. Photos show one dog, filling most of the frame."""
+
+    name = "individuals"
+    licence = "the user's own"
+    views = ("individual",)
+
+    def containers(self, paths: Iterable[str]) -> list[str]:
+        """Every photo that lies in a dog's folder."""
+        return sorted(path for path in paths if path.count("/") == 1 and is_photo(path))
+
+    def offers(self, entries: Iterable[Entry], read: Read) -> Iterator[Offer]:
+        """Every photo, with its folder's name as the dog's."""
+        for entry in entries:
+            yield Offer(entry, dog_id=f"{self.name}/{entry.name.split('/')[0]}")

@@ -1,0 +1,156 @@
+"""Run the Spotted pipeline on this machine.
+
+python local_runner.py                      everything, on the built-in sample of drawn dogs
+python local_runner.py --data photos        everything, on your photos
+"""
+
+import argparse
+import os
+import sys
+
+# Keras 3 has to be chosen before anything imports TensorFlow: what TFX imports would choose Keras 2.
+os.environ["TF_USE_LEGACY_KERAS"] = "0"
+
+from models import backbones
+from pipeline import settings as settings_lib
+from pipeline.settings import REAL, SAMPLE, STAGES, Settings, SettingsError
+
+_EPILOG = """\
+the data folder holds one or both of
+  stanford/      Stanford Dogs: images.tar and annotation.tar, or the folders Images and Annotation
+  individuals/   one folder a dog, named by its id, with its photos in it
+
+examples
+  python local_runner.py
+  python local_runner.py --data photos --epochs 20
+  python local_runner.py --data photos --data_processing --image_size 160
+  python local_runner.py --data photos --backbone mobilenet_v2 --weights mobilenet.weights.h5
+
+exit codes
+  0 done, every model was pushed    1 a node failed    2 bad input, nothing was run
+  3 done, but a gate refused a model    130 interrupted
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        "local_runner.py",
+        description="Trains the breed and the match model from a folder of dog photos, evaluates "
+        "them, and pushes those that pass their gate. What has not changed is not done again.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_data(result.add_argument_group("data and output"))
+    _add_models(result.add_argument_group("models"))
+    _add_views(result.add_argument_group("views (default: cropped and individual)"))
+    _add_stages(result.add_argument_group("stages (default: --pipeline)"))
+    return result
+
+
+def _add_data(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--data", metavar="DIR", help="your photos; without it, a drawn sample")
+    group.add_argument("--output", metavar="DIR", default="./output", help="default: ./output")
+
+
+def _add_models(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--image_size",
+        type=int,
+        metavar="N",
+        help=f"side of the photos in the records, pixels (default: {REAL.image_size}, "
+        f"for the sample {SAMPLE.image_size})",
+    )
+    group.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help=f"one of {', '.join(backbones.BACKBONES)} (default: {REAL.backbone}, for the sample "
+        f"{SAMPLE.backbone})",
+    )
+    group.add_argument(
+        "--weights",
+        metavar="imagenet|none|FILE",
+        help=f"what the backbone starts from (default: imagenet, for {backbones.SMALL} none); FILE "
+        "is a Keras .weights.h5 without the classifier",
+    )
+    group.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help=f"passes over the training photos, for each model (default: {REAL.epochs}, for the "
+        f"sample {SAMPLE.epochs})",
+    )
+    group.add_argument(
+        "--batch_size",
+        type=int,
+        metavar="N",
+        help=f"photos a training step (default: {REAL.batch_size}, for the sample "
+        f"{SAMPLE.batch_size})",
+    )
+
+
+_VIEW_HELP = {
+    "cropped": "the largest dog of each photo of a known breed: trains the breed model",
+    "uncropped": "whole photos of known breeds with the boxes of all dogs: records only",
+    "individual": "photos of known dogs: trains the match model",
+}
+_STAGE_HELP = {
+    "data_extraction": "DatasetImporter: check the data folder, find every file",
+    "data_transformation": "PhotoCatalog: one row a photo, with breed, dog and boxes",
+    "data_preprocessing": "SplitAssigner: train, val, test, and the ledger of rejects",
+    "data_processing": "ImageExampleGen to DataGate: records, statistics, validation",
+    "model_training": "all that follows: training, evaluation, gates, push",
+}
+
+
+def _add_views(group: argparse._ArgumentGroup) -> None:
+    for view, text in _VIEW_HELP.items():
+        group.add_argument(f"--{view}", action="store_true", help=text)
+
+
+def _add_stages(group: argparse._ArgumentGroup) -> None:
+    for stage, text in _STAGE_HELP.items():
+        group.add_argument(f"--{stage}", action="store_true", help=text)
+    group.add_argument(
+        "--pipeline", action="store_true", help="every stage; what did not change is not run again"
+    )
+
+
+def read_settings(arguments: argparse.Namespace) -> Settings:
+    """Turns the command line into settings, with the defaults that fit the data.
+
+    Raises:
+      SettingsError: a flag can't work.
+    """
+    preset = SAMPLE if arguments.data is None else REAL
+    backbone = arguments.backbone or preset.backbone
+    stages = tuple(stage for stage in STAGES if getattr(arguments, stage))
+    if arguments.pipeline and stages:
+        raise SettingsError(f"--pipeline runs every stage: leave it or --{stages[0]} out")
+    return Settings(
+        data=arguments.data,
+        output=arguments.output,
+        backbone=backbone,
+        weights=arguments.weights or ("none" if backbone == backbones.SMALL else "imagenet"),
+        image_size=preset.image_size if arguments.image_size is None else arguments.image_size,
+        epochs=preset.epochs if arguments.epochs is None else arguments.epochs,
+        batch_size=preset.batch_size if arguments.batch_size is None else arguments.batch_size,
+        views=tuple(view for view in _VIEW_HELP if getattr(arguments, view)),
+        stages=stages or STAGES,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    try:
+        settings = settings_lib.check(read_settings(parser().parse_args(argv)))
+        from pipeline import local
+
+        return local.run(settings)
+    except SettingsError as error:
+        print(f"local_runner.py: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The TFX run_fns of the breed teacher and of its student."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from models import backbones, breed, examples, export, input_pipeline, vocabulary
+from models.training import Config, Job, fit, load_keras, start_weights
+
+
+def breed_teacher(fn_args: Any) -> None:
+    """Trains the breed classifier on the whole picture."""
+    job = Job.of(fn_args)
+    config = job.config
+    backbone = backbones.get(config.backbone).build(config.image_size)
+    if job.base:
+        backbones.get(config.backbone).load(backbone, start_weights(job.base))
+    net = _classifier(job, backbone)
+    _train_breed(job, breed.Classifier(net))
+
+
+def breed_student(fn_args: Any) -> None:
+    """Trains the same network on the halved picture, from its teacher and under it."""
+    job = Job.of(fn_args)
+    assert job.base is not None, "the graph gives the student its teacher"
+    teacher = load_keras(job.base)
+    half = backbones.get(job.config.backbone).build(job.config.image_size // 2)
+    net = _classifier(job, half, halve=True)
+    net.set_weights(teacher.get_weights())
+    _train_breed(job, breed.Classifier(net, teacher))
+
+
+def _classifier(job: Job, backbone: keras.Model, *, halve: bool = False) -> keras.Model:
+    return breed.classifier(
+        backbone,
+        job.config.image_size,
+        [record.label for record, _ in examples.scan(job.train)],
+        len(_breeds(job.config)),
+        pretrained=job.config.pretrained,
+        halve=halve,
+    )
+
+
+def _breeds(config: Config) -> Sequence[str]:
+    with tf.io.gfile.GFile(config.vocabulary) as file:
+        return vocabulary.parse(file.read()).breeds
+
+
+def _train_breed(job: Job, model: breed.Classifier) -> None:
+    config = job.config
+    photos = sum(1 for _ in examples.scan(job.train))
+    val = input_pipeline.labelled(job.val, config.image_size, config.batch_size)
+    data = input_pipeline.training(job.train, config.image_size, config.batch_size, config.seed)
+
+    def score() -> tuple[str, float]:
+        return "val accuracy", _accuracy(model.net, val)
+
+    history = fit(model, data, photos, job, score)
+    export.BreedExport(model.net, config.image_size, _breeds(config)).save(job.serving)
+    job.save(model.net, history)
+
+
+def _accuracy(net: keras.Model, batches: Any) -> float:
+    """Accuracy, less a hair of the log-loss that orders epochs of equal accuracy."""
+    right, loss, total = 0, 0.0, 0
+    for images, labels in batches:
+        logits = tf.nn.log_softmax(net(images, training=False)).numpy()
+        rows = np.arange(len(logits))
+        right += int((logits.argmax(axis=1) == labels.numpy()).sum())
+        loss -= float(logits[rows, labels.numpy()].sum())
+        total += len(logits)
+    return right / total - 1e-4 * loss / total

@@ -1,0 +1,135 @@
+"""The tf.Examples of the pipeline: feature names, writing, reading, random access.
+
+The names are those of the TF Object Detection API's `tf_example_decoder`, plus the project's own.
+"""
+
+import dataclasses
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+ENCODED = "image/encoded"
+FORMAT = "image/format"
+HEIGHT = "image/height"
+WIDTH = "image/width"
+SHA256 = "image/key/sha256"
+PHOTO_ID = "image/source_id"
+BOX = {edge: f"image/object/bbox/{edge}" for edge in ("xmin", "ymin", "xmax", "ymax")}
+BOX_CLASS = "image/object/class/text"
+BREED = "breed"
+LABEL = "label"
+DOG_ID = "dog_id"
+SOURCE = "source"
+ORIGINAL_WIDTH = "original/width"
+ORIGINAL_HEIGHT = "original/height"
+BRIGHTNESS = "quality/brightness"
+SHARPNESS = "quality/sharpness"
+
+# What the statistics are computed over: everything but the pixels.
+STATISTICS_FEATURES = [
+    FORMAT, HEIGHT, WIDTH, PHOTO_ID, *BOX.values(), BOX_CLASS, BREED, LABEL, DOG_ID, SOURCE,
+    ORIGINAL_WIDTH, ORIGINAL_HEIGHT, BRIGHTNESS, SHARPNESS,
+]  # fmt: skip
+
+# A pair of photos, as the match Evaluator reads it.
+PAIR_A = "pair/a"
+PAIR_B = "pair/b"
+PAIR_SET = "pair/set"  # every set that the pair belongs to: "all", and "hard" where it is
+PAIR_LABEL = "pair/same_dog"
+PAIR_SCORE = "pair/score"
+PAIR_BASELINE_SCORE = "pair/baseline_score"
+
+Value = str | bytes | int | float | Sequence[Any]
+
+
+def serialize(features: Mapping[str, Value]) -> bytes:
+    """Serializes a tf.train.Example with its features in sorted order, so equal means equal bytes.
+
+    Raises:
+      TypeError: a value is of none of the three kinds that tf.Example has.
+    """
+    import tensorflow as tf
+
+    kinds = {name: _feature(tf, value) for name, value in sorted(features.items())}
+    example = tf.train.Example(features=tf.train.Features(feature=kinds))
+    data: bytes = example.SerializeToString(deterministic=True)
+    return data
+
+
+def _feature(tf: Any, value: Value) -> Any:
+    values = [value] if isinstance(value, (str, bytes, int, float)) else list(value)
+    if all(isinstance(item, (str, bytes)) for item in values):
+        encoded = [item.encode() if isinstance(item, str) else item for item in values]
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
+    if all(isinstance(item, int) for item in values):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+    if all(isinstance(item, (int, float)) for item in values):
+        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+    raise TypeError(f"tf.Example holds bytes, int64 or float, not {values[:3]!r}")
+
+
+def files(split_folder: str) -> list[str]:
+    """The TFRecord files of a split, sorted.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    import tensorflow as tf
+
+    found = sorted(tf.io.gfile.glob(split_folder.rstrip("/*") + "/*"))
+    if not found:
+        raise FileNotFoundError(f"no TFRecord file in {split_folder}")
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """Where one Example lies in an uncompressed TFRecord file, and what it is of."""
+
+    file: str
+    offset: int
+    length: int
+    photo_id: str
+    dog_id: str
+    label: int
+
+
+def scan(split_folder: str) -> Iterator[tuple[Record, bytes]]:
+    """Reads every record of a split once, in order, with its place in the file.
+
+    The framing is that of TFRecord: length (uint64), its CRC (uint32), the data, its CRC (uint32).
+    """
+    import tensorflow as tf
+
+    for file in files(split_folder):
+        with tf.io.gfile.GFile(file, "rb") as stream:
+            offset = 0
+            while header := stream.read(12):
+                (length,) = struct.unpack("<Q", header[:8])
+                data = stream.read(length)
+                stream.read(4)
+                yield _record(tf, file, offset + 12, data), data
+                offset += 16 + length
+
+
+def _record(tf: Any, file: str, offset: int, data: bytes) -> Record:
+    features = tf.train.Example.FromString(data).features.feature
+    text = {name: features[name].bytes_list.value for name in (PHOTO_ID, DOG_ID)}
+    label = features[LABEL].int64_list.value
+    return Record(
+        file=file,
+        offset=offset,
+        length=len(data),
+        photo_id=text[PHOTO_ID][0].decode() if text[PHOTO_ID] else "",
+        dog_id=text[DOG_ID][0].decode() if text[DOG_ID] else "",
+        label=label[0] if label else -1,
+    )
+
+
+def encoded_image(example: bytes) -> bytes:
+    """The photo of a serialized Example, as its JPEG bytes."""
+    import tensorflow as tf
+
+    features = tf.train.Example.FromString(example).features.feature
+    data: bytes = features[ENCODED].bytes_list.value[0]
+    return data

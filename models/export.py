@@ -1,0 +1,140 @@
+"""SavedModels that need nothing else: pixels, labels and calibration live inside.
+
+Every signature works through its batch in chunks, so that memory stays bounded however many rows a
+caller sends (TFMA sends up to 1,000).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from models import examples, pixels
+
+CHUNK = 32
+STRINGS = tf.TensorSpec([None], tf.string)
+PAIR = {"image_a": "image_a/encoded", "image_b": "image_b/encoded"}
+
+
+def in_chunks(function: Callable[[tf.Tensor], tf.Tensor], rows: tf.Tensor, width: int) -> tf.Tensor:
+    """Concatenates `function`, chunk -> [chunk, width], over chunks of `rows` [N]; N may be 0."""
+    chunks = (tf.shape(rows)[0] + CHUNK - 1) // CHUNK
+    results = tf.TensorArray(
+        tf.float32, size=chunks, element_shape=[None, width], infer_shape=False
+    )
+    for index in tf.range(chunks):
+        results = results.write(index, function(rows[index * CHUNK : (index + 1) * CHUNK]))
+    return results.concat()
+
+
+class _Exported(tf.Module):
+    """What both models share: bytes in, network output out."""
+
+    def __init__(self, net: keras.Model, side: int):
+        super().__init__()
+        self.net = net
+        self.side = side
+
+    def _photos(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        spec = tf.TensorSpec([self.side, self.side, 3], tf.float32)
+        return tf.map_fn(
+            lambda data: pixels.fit_in_graph(data, self.side), image_bytes, fn_output_signature=spec
+        )
+
+    def _outputs(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        return in_chunks(
+            lambda chunk: self.net(self._photos(chunk), training=False),
+            image_bytes,
+            int(self.net.output_shape[-1]),
+        )
+
+    def _save(self, folder: str, signatures: dict[str, Any]) -> None:
+        tf.saved_model.save(self, folder, signatures=signatures)
+
+
+class BreedExport(_Exported):
+    """The breed model as it is served.
+
+    Args:
+      net: images [N, side, side, 3] -> logits [N, C].
+      side: pixels.
+      breeds: [C], the vocabulary in label order.
+    """
+
+    def __init__(self, net: keras.Model, side: int, breeds: Sequence[str]):
+        super().__init__(net, side)
+        self.breeds = tf.constant(list(breeds))
+
+    @tf.function(input_signature=[STRINGS])
+    def serving_default(self, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Serialized tf.Examples [N] -> `probabilities` [N, C]."""
+        feature = {examples.ENCODED: tf.io.FixedLenFeature([], tf.string)}
+        image_bytes = tf.io.parse_example(serialized, feature)[examples.ENCODED]
+        return {"probabilities": tf.nn.softmax(self._outputs(image_bytes))}
+
+    @tf.function(input_signature=[STRINGS])
+    def classify(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Encoded photos [N] -> the five likeliest `classes` [N, 5] and `probabilities` [N, 5]."""
+        best = tf.math.top_k(tf.nn.softmax(self._outputs(image_bytes)), k=5)
+        return {"classes": tf.gather(self.breeds, best.indices), "probabilities": best.values}
+
+    def save(self, folder: str) -> None:
+        """Writes the SavedModel."""
+        signatures = {"serving_default": self.serving_default, "classify": self.classify}
+        self._save(folder, signatures)
+
+
+class MatchExport(_Exported):
+    """The match model as it is served.
+
+    Args:
+      net: images [N, side, side, 3] -> embedding [N, D], unit length.
+      side: pixels.
+      scale: of the calibration (`match.calibrate`).
+      offset: of the calibration.
+    """
+
+    def __init__(self, net: keras.Model, side: int, scale: float, offset: float):
+        super().__init__(net, side)
+        self.scale = tf.constant(scale, tf.float32)
+        self.offset = tf.constant(offset, tf.float32)
+        self.dimensions = int(net.output_shape[-1])
+
+    def _same_dog(self, embedding_a: tf.Tensor, embedding_b: tf.Tensor) -> dict[str, tf.Tensor]:
+        cosine = tf.reduce_sum(embedding_a * embedding_b, axis=-1)
+        return {"same_dog": tf.sigmoid(self.scale * cosine + self.offset)}
+
+    @tf.function(input_signature=[STRINGS])
+    def serving_default(self, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Serialized tf.Examples [N] that hold two photos -> `same_dog` [N]."""
+        features = {name: tf.io.FixedLenFeature([], tf.string) for name in PAIR.values()}
+        photos = tf.io.parse_example(serialized, features)
+        return self._same_dog(*(self._outputs(photos[name]) for name in PAIR.values()))
+
+    @tf.function(input_signature=[STRINGS])
+    def embed(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Encoded photos [N] -> `embedding` [N, D], unit length."""
+        return {"embedding": self._outputs(image_bytes)}
+
+    @tf.function(input_signature=[STRINGS, STRINGS])
+    def compare(self, image_bytes_a: tf.Tensor, image_bytes_b: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Encoded photos [N] and [N] -> `same_dog` [N], a calibrated probability."""
+        return self._same_dog(self._outputs(image_bytes_a), self._outputs(image_bytes_b))
+
+    def save(self, folder: str) -> None:
+        """Writes the SavedModel; `score` compares two kept embeddings without their photos."""
+        embedding = tf.TensorSpec([None, self.dimensions], tf.float32)
+        score = tf.function(
+            lambda embedding_a, embedding_b: self._same_dog(embedding_a, embedding_b)
+        ).get_concrete_function(
+            tf.TensorSpec(embedding.shape, tf.float32, name="embedding_a"),
+            tf.TensorSpec(embedding.shape, tf.float32, name="embedding_b"),
+        )
+        signatures = {
+            "serving_default": self.serving_default,
+            "embed": self.embed,
+            "compare": self.compare,
+            "score": score,
+        }
+        self._save(folder, signatures)

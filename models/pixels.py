@@ -1,0 +1,185 @@
+"""Decode, orient, crop, pad and resize a photo: one definition, in two engines.
+
+`fit` is what ingestion runs (libjpeg-turbo and OpenCV, uint8); `fit_in_graph` is the same geometry
+as TensorFlow ops, for the inside of a SavedModel. Both pad to a square with `PAD`, both shrink by
+area averaging and enlarge bilinearly, so that a served photo looks like a training photo.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+
+PAD = 128  # mid grey: zero after scaling to [-1, 1], so a padded edge says nothing
+JPEG_QUALITY = 95
+Box = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax in pixels
+
+
+class UnreadablePhotoError(ValueError):
+    """The bytes are no photo that can be decoded to its last row."""
+
+
+def decode(data: bytes, smallest_side: int = 0) -> np.ndarray:
+    """Decodes a whole photo, upright.
+
+    Args:
+      data: an encoded photo, JPEG or anything else that Pillow reads.
+      smallest_side: when positive, a JPEG may come back reduced (by the decoder's own 1/2, 1/4 or
+        1/8) as long as both of its sides keep that many pixels. Truncation is still noticed.
+
+    Returns:
+      uint8 [H, W, 3], RGB, the EXIF orientation applied.
+
+    Raises:
+      UnreadablePhotoError: truncated, empty or not a photo.
+    """
+    try:
+        image = _open(data)
+        orientation = image.getexif().get(0x0112, 1)
+        if image.format == "JPEG" and image.mode in ("RGB", "L"):
+            return _upright(_decode_jpeg(data, smallest_side), orientation)
+        return _upright(_to_rgb(image), orientation)
+    except UnreadablePhotoError:
+        raise
+    except Exception as error:
+        raise UnreadablePhotoError(f"{type(error).__name__}: {error}") from error
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """Returns (width, height) of an upright photo from its header alone.
+
+    Raises:
+      UnreadablePhotoError: no photo header.
+    """
+    try:
+        image = _open(data)
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except Exception as error:
+        raise UnreadablePhotoError(f"{type(error).__name__}: {error}") from error
+    width, height = image.size
+    return (height, width) if turned else (width, height)
+
+
+def _open(data: bytes) -> Any:
+    from PIL import Image
+
+    return Image.open(io.BytesIO(data))
+
+
+def _decode_jpeg(data: bytes, smallest_side: int) -> np.ndarray:
+    import simplejpeg
+
+    reduced = {"min_height": smallest_side, "min_width": smallest_side, "min_factor": 1}
+    image: np.ndarray = simplejpeg.decode_jpeg(
+        data, colorspace="RGB", strict=True, **(reduced if smallest_side else {})
+    )
+    return image
+
+
+def _to_rgb(image: Any) -> np.ndarray:
+    """Any Pillow mode as RGB; 16-bit greys are scaled, transparent pixels become the padding."""
+    from PIL import Image
+
+    if image.mode.startswith(("I", "F")):
+        grey = np.asarray(image, np.float32)
+        grey = grey / 257 if grey.max(initial=0) > 255 else grey
+        return np.repeat(np.clip(np.rint(grey), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (PAD, PAD, PAD, 255)), image)
+    return np.asarray(image.convert("RGB"))
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Undoes an EXIF orientation (TIFF 6.0, tag 274: 1 upright, 2 to 8 mirrored or turned)."""
+    if orientation in (2, 4, 5, 7):
+        image = image[:, ::-1]
+    quarter_turns = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}.get(orientation, 0)
+    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if orientation != 1 else image
+
+
+def square(height: int, width: int, side: int) -> tuple[int, int, int, int]:
+    """Places a photo in a square: (new height, new width, rows above, columns to the left)."""
+    scale = side / max(height, width)
+    new_height = min(side, max(1, int(height * scale + 0.5)))
+    new_width = min(side, max(1, int(width * scale + 0.5)))
+    return new_height, new_width, (side - new_height) // 2, (side - new_width) // 2
+
+
+def fit(image: np.ndarray, side: int, crop: Box | None = None) -> np.ndarray:
+    """Crops, pads to a square and resizes with antialiasing.
+
+    Args:
+      image: uint8 [H, W, 3].
+      side: the side of the result, in pixels.
+      crop: the part to keep, in pixels of `image`; None keeps it whole.
+
+    Returns:
+      uint8 [side, side, 3].
+    """
+    import cv2
+
+    if crop:
+        xmin, ymin, xmax, ymax = (int(edge + 0.5) for edge in crop)
+        image = image[ymin : max(ymax, ymin + 1), xmin : max(xmax, xmin + 1)]
+    height, width = image.shape[:2]
+    new_height, new_width, top, left = square(height, width, side)
+    shrinks = side < max(height, width)
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    canvas = np.full((side, side, 3), PAD, np.uint8)
+    canvas[top : top + new_height, left : left + new_width] = cv2.resize(
+        image, (new_width, new_height), interpolation=method
+    )
+    return canvas
+
+
+def fit_in_graph(data: Any, side: int) -> Any:
+    """`fit(decode(data), side)` as TensorFlow ops, for a SavedModel's `image_bytes`.
+
+    Args:
+      data: scalar tf.string, an encoded JPEG, PNG, GIF or BMP.
+      side: the side of the result, in pixels.
+
+    Returns:
+      float32 [side, side, 3] in [0, 255].
+    """
+    import tensorflow as tf
+
+    image = tf.io.decode_image(data, channels=3, expand_animations=False)
+    image.set_shape([None, None, 3])
+    shape = tf.shape(image)
+    scale = side / tf.reduce_max(shape[:2])
+    new = tf.cast(tf.cast(shape[:2], tf.float64) * scale + 0.5, tf.int32)
+    new = tf.clip_by_value(new, 1, side)
+    resized = tf.cond(
+        scale < 1.0,
+        lambda: tf.image.resize(image, new, method="area"),
+        lambda: tf.image.resize(image, new, method="bilinear"),
+    )
+    before = (side - new) // 2
+    after = side - new - before
+    padding = [[before[0], after[0]], [before[1], after[1]], [0, 0]]
+    padded = tf.pad(resized, padding, constant_values=float(PAD))
+    return tf.ensure_shape(padded, [side, side, 3])
+
+
+def encode(image: np.ndarray) -> bytes:
+    """Encodes uint8 [H, W, 3] RGB as a JPEG without metadata and without chroma subsampling."""
+    import simplejpeg
+
+    data: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(image), quality=JPEG_QUALITY, colorsubsampling="444"
+    )
+    return data
+
+
+def brightness(image: np.ndarray) -> float:
+    """Mean luma of uint8 [H, W, 3], in [0, 1] (ITU-R BT.601 weights)."""
+    return float((image @ np.array([0.299, 0.587, 0.114])).mean() / 255)
+
+
+def sharpness(image: np.ndarray) -> float:
+    """Variance of the Laplacian of the luma of uint8 [H, W, 3] (Pech-Pacheco et al., 2000)."""
+    import cv2
+
+    return float(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())

@@ -1,0 +1,172 @@
+"""What the three trainers share: their job, and the fit loop.
+
+Each trains on `train`, keeps the epoch that is best on `val`, and never sees `test`. A model
+artifact holds `Format-Serving`, the SavedModel, and `Format-Keras`, from which another trainer
+goes on.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from models import progress
+
+KERAS_MODEL = os.path.join("Format-Keras", "model.keras")
+# From scratch a net needs large steps; one that already sees must not forget.
+RATE = {"scratch": 2e-3, "pretrained": 2e-4}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What a trainer is told, as the JSON of TFX's `custom_config`.
+
+    Attributes:
+      backbone: a registered name.
+      image_size: side of the Examples' photos, pixels.
+      epochs: passes over `train`.
+      batch_size: photos a step.
+      pretrained: the backbone starts from weights that were trained before.
+      seed: of initial weights, order and augmentation.
+      vocabulary: path of the breed table.
+      code: digest of the code behind the trainer; only there to make TFX's cache notice an edit.
+    """
+
+    backbone: str
+    image_size: int
+    epochs: int
+    batch_size: int
+    pretrained: bool
+    seed: int
+    vocabulary: str
+    code: str = ""
+
+    @property
+    def rate(self) -> float:
+        """Peak learning rate."""
+        return RATE["pretrained" if self.pretrained else "scratch"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One call of a run_fn: where to read, where to write.
+
+    Attributes:
+      config: the settings.
+      train: folder of the training split.
+      val: folder of the validation split.
+      base: folder of the model artifact to start from, None to start anew.
+      serving: folder for the SavedModel.
+      log: folder for TensorBoard and history.json.
+    """
+
+    config: Config
+    train: str
+    val: str
+    base: str | None
+    serving: str
+    log: str
+
+    @classmethod
+    def of(cls, fn_args: Any) -> "Job":
+        """Reads TFX's FnArgs and seeds every generator."""
+        config = Config(**fn_args.custom_config)
+        keras.utils.set_random_seed(config.seed)
+        base = os.path.dirname(fn_args.base_model) if fn_args.base_model else None
+        return cls(
+            config,
+            fn_args.train_files[0],
+            fn_args.eval_files[0],
+            base,
+            fn_args.serving_model_dir,
+            fn_args.model_run_dir,
+        )
+
+    def save(self, net: keras.Model, history: Mapping[str, Sequence[float]]) -> None:
+        """Writes what the next trainer and the report need beside the SavedModel."""
+        path = os.path.join(os.path.dirname(self.serving), KERAS_MODEL)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        net.save(path)
+        with tf.io.gfile.GFile(os.path.join(self.log, "history.json"), "w") as file:
+            json.dump(history, file, indent=1)
+
+
+def load_keras(model_folder: str) -> keras.Model:
+    """Loads the trainable network of a model artifact."""
+    model: keras.Model = keras.saving.load_model(os.path.join(model_folder, KERAS_MODEL))
+    return model
+
+
+def start_weights(model_folder: str) -> str:
+    """The weights file of an imported start-weights artifact."""
+    (path,) = tf.io.gfile.glob(os.path.join(model_folder, "*.h5"))
+    return str(path)
+
+
+def fit(
+    model: keras.Model,
+    data: Any,
+    photos: int,
+    job: Job,
+    score: Callable[[], tuple[str, float]],
+) -> dict[str, list[float]]:
+    """Trains with AdamW, a short warm-up and a cosine to zero, and keeps the best epoch's weights.
+
+    Args:
+      model: has a `net` and its own loss.
+      data: endless batches.
+      photos: how many photos one epoch is.
+      job: the settings and the log folder.
+      score: called after each epoch, its (name, value) on `val`; larger is better.
+
+    Returns:
+      The loss and the score of every epoch.
+    """
+    config = job.config
+    steps = max(1, photos // config.batch_size)
+    total = steps * config.epochs
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, total - total // 10), warmup_target=config.rate, warmup_steps=total // 10
+    )
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-4, clipnorm=1.0)
+    model.compile(optimizer=optimizer, jit_compile=False)
+    best = _KeepBest(score, steps, config)
+    board = keras.callbacks.TensorBoard(job.log, write_graph=False)
+    history = model.fit(
+        data, steps_per_epoch=steps, epochs=config.epochs, verbose=0, callbacks=[best, board]
+    ).history
+    model.net.set_weights(best.weights)
+    return {name: [float(value) for value in values] for name, values in history.items()}
+
+
+class _KeepBest(keras.callbacks.Callback):
+    """Scores every epoch, remembers the best weights, and says how far training is."""
+
+    def __init__(self, score: Callable[[], tuple[str, float]], steps: int, config: Config):
+        super().__init__()
+        self._score, self._config, self._steps = score, config, steps
+        self._best, self._last = -np.inf, ""
+        self._rate = progress.Rate("training", steps * config.epochs * config.batch_size)
+        self._epoch = 0
+        self.weights: list[np.ndarray] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = epoch + 1
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        epoch = f"epoch {self._epoch}/{self._config.epochs} batch {batch + 1}/{self._steps}"
+        loss = float((logs or {}).get("loss", np.nan))
+        self._rate.add(self._config.batch_size, f"{epoch} · loss {loss:.3f}{self._last}")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        name, value = self._score()
+        if logs is not None:
+            logs[name.replace(" ", "_")] = value
+        self._last = f" · {name} {value:.3f}"
+        if value > self._best or not self.weights:
+            self._best, self.weights = value, self.model.net.get_weights()

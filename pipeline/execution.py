@@ -1,0 +1,110 @@
+"""A planned run: the compiled graph, TFX's LocalDagRunner, and what came of it."""
+
+import dataclasses
+import traceback
+from typing import Any
+
+from absl import logging as absl_logging
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.portable import runtime_parameter_utils
+from tfx.proto.orchestration import pipeline_pb2
+
+from components.sources.base import DataError
+from pipeline import stages, summary
+from pipeline.graph import create_pipeline
+from pipeline.metadata import Store
+from pipeline.settings import MODELS, Settings
+from pipeline.terminal import Terminal
+
+
+class NodeError(RuntimeError):
+    """A node failed; the message says which and why."""
+
+
+class Execution:
+    """One run of the graph.
+
+    Args:
+      settings: with `inputs` filled in.
+      run_id: the run's name in ML Metadata.
+
+    Attributes:
+      plan: which nodes run, and on what they build.
+
+    Raises:
+      StageError: the asked stages can't run yet.
+    """
+
+    def __init__(self, settings: Settings, run_id: str):
+        self._settings = _with_baselines(settings)
+        self._run_id = run_id
+        self._ir = compiler.Compiler().compile(create_pipeline(self._settings))
+        runtime_parameter_utils.substitute_runtime_parameter(
+            self._ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+        )
+        self.plan = stages.plan(settings, self._ir, Store(settings.metadata))
+
+    def run(self, terminal: Terminal) -> NodeError | None:
+        """Runs the planned nodes; returns what went wrong, if something did."""
+        absl_logging.set_verbosity(absl_logging.INFO)
+        absl_logging.get_absl_logger().addHandler(terminal)
+        ids = [node.pipeline_node.node_info.id for node in self._ir.nodes]
+        options = None if len(self.plan.nodes) == len(ids) else self._partial()
+        try:
+            LocalDagRunner().run_with_ir(self._ir, options)
+        except Exception as error:
+            node = terminal.failed()
+            if node is None:
+                raise
+            absl_logging.error("%s", traceback.format_exc())
+            return NodeError(f"{node} failed: {_why(error)}")
+        finally:
+            absl_logging.get_absl_logger().removeHandler(terminal)
+        return self._unfinished()
+
+    def summary(self) -> dict[str, Any]:
+        """summary.json of the run."""
+        ids = [node.pipeline_node.node_info.id for node in self._ir.nodes]
+        built = summary.summarise(self._settings, Store(self._settings.metadata), self._run_id, ids)
+        summary.check_counts(built)
+        return built
+
+    def _partial(self) -> pipeline_pb2.RunOptions:
+        options = pipeline_pb2.RunOptions()
+        options.partial_run.from_nodes.extend(self.plan.nodes)
+        options.partial_run.to_nodes.extend(self.plan.nodes)
+        if self.plan.base:
+            strategy = options.partial_run.snapshot_settings.base_pipeline_run_strategy
+            strategy.base_run_id = self.plan.base
+        else:
+            options.partial_run.snapshot_settings.latest_pipeline_run_strategy.SetInParent()
+        return options
+
+    def _unfinished(self) -> NodeError | None:
+        """TFX does not raise when a node's inputs can't be resolved: look whether all ran."""
+        nodes = Store(self._settings.metadata).nodes(self._run_id)
+        missing = [
+            name for name in self.plan.nodes if name not in nodes or nodes[name].state == "failed"
+        ]
+        return NodeError(f"{missing[0]} did not run: its inputs are missing") if missing else None
+
+
+def _with_baselines(settings: Settings) -> Settings:
+    """Adds the versions that were pushed before."""
+    assert settings.inputs is not None, "the runner fills in the inputs"
+    store = Store(settings.metadata)
+    pushed = {model: store.pushed(settings.serving(model)) for model in MODELS}
+    return dataclasses.replace(
+        settings, inputs=dataclasses.replace(settings.inputs, baselines=pushed)
+    )
+
+
+def _why(error: BaseException) -> str:
+    """The first cause in the project's own words, else the last error's own."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, DataError):
+            return str(seen)
+        seen = seen.__cause__ or seen.__context__
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[-1] if str(error) else ''}"

@@ -1,0 +1,75 @@
+"""Every threshold in one place: what a model must reach, and how TFMA measures it."""
+
+import json
+
+import tensorflow_model_analysis as tfma
+from google.protobuf import text_format
+
+from components.model_gate import Rule
+from models import examples
+
+# A floor says that a model has learned something, a reference that it is as good as another one.
+RULES = {
+    "breed": (
+        Rule("floor", "top1", bound=0.60),
+        Rule("near its teacher", "top1", reference="teacher.top1", margin=0.10),
+        Rule("no worse than served", "top1", reference="baseline.top1", margin=0.05),
+    ),
+    "match": (
+        Rule("floor", "auc_all", bound=0.75),
+        Rule("beats the untrained backbone at one", "recall@1", reference="untrained.recall@1"),
+        Rule("beats the untrained backbone overall", "mAP", reference="untrained.mAP"),
+        Rule("no worse than served", "mAP", reference="baseline.mAP", margin=0.05),
+    ),
+}
+
+
+def rules(model: str) -> str:
+    """The rules of a model as ModelGate reads them."""
+    return json.dumps([vars(rule) for rule in RULES[model]])
+
+
+def breed_eval_config(baseline: bool) -> tfma.EvalConfig:
+    """Breed: top-1, top-5 and log-loss, overall, by breed and by source."""
+    spec = f'label_key: "{examples.LABEL}" signature_name: "serving_default"'
+    return text_format.Parse(
+        f"""
+        {_model_specs(spec, spec, baseline)}
+        slicing_specs {{}}
+        slicing_specs {{ feature_keys: "{examples.BREED}" }}
+        slicing_specs {{ feature_keys: "{examples.SOURCE}" }}
+        metrics_specs {{
+          metrics {{ class_name: "ExampleCount" }}
+          metrics {{ class_name: "SparseCategoricalAccuracy" }}
+          metrics {{ class_name: "SparseTopKCategoricalAccuracy" config: '"k": 5' }}
+          metrics {{ class_name: "SparseCategoricalCrossentropy" }}
+        }}
+        """,
+        tfma.EvalConfig(),
+    )
+
+
+def match_eval_config(baseline: bool) -> tfma.EvalConfig:
+    """Match: the area under the ROC curve, over all pairs and over the hard ones."""
+    label = f'label_key: "{examples.PAIR_LABEL}"'
+    candidate = f'{label} prediction_key: "{examples.PAIR_SCORE}"'
+    served = f'{label} prediction_key: "{examples.PAIR_BASELINE_SCORE}"'
+    return text_format.Parse(
+        f"""
+        {_model_specs(candidate, served, baseline)}
+        slicing_specs {{}}
+        slicing_specs {{ feature_keys: "{examples.PAIR_SET}" }}
+        metrics_specs {{
+          metrics {{ class_name: "ExampleCount" }}
+          metrics {{ class_name: "AUC" }}
+        }}
+        """,
+        tfma.EvalConfig(),
+    )
+
+
+def _model_specs(candidate: str, served: str, baseline: bool) -> str:
+    specs = f'model_specs {{ name: "candidate" {candidate} }}'
+    if baseline:
+        specs += f' model_specs {{ name: "baseline" is_baseline: true {served} }}'
+    return specs

@@ -1,0 +1,328 @@
+"""create_pipeline: the one graph, built from settings, for every runner."""
+
+import hashlib
+import json
+import os
+from typing import Any
+
+import tensorflow_data_validation as tfdv
+from tfx import v1 as tfx
+from tfx.types import BaseChannel
+
+from components import digests
+from components.data_gate import DataGate
+from components.dataset_importer import DatasetImporter
+from components.image_example_gen import ImageExampleGen
+from components.model_gate import ModelGate
+from components.pair_scores import PairScores
+from components.photo_catalog import PhotoCatalog
+from components.pusher import Pusher
+from components.retrieval_evaluator import RetrievalEvaluator
+from components.split_assigner import SplitAssigner
+from models import examples, vocabulary
+from pipeline import gates
+from pipeline.settings import Inputs, Settings
+
+NAME = "spotted"
+# Named outright: left alone, Beam first tries to download another engine.
+BEAM = [
+    "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
+    "--direct_running_mode=in_memory",
+]
+# Decoding releases the interpreter's lock, so threads use all cores without a start-up cost.
+PHOTO_BEAM = [
+    BEAM[0],
+    "--direct_running_mode=multi_threading",
+    f"--direct_num_workers={os.cpu_count() or 1}",
+]
+
+_STAGE_OF = {
+    "DatasetImporter": "data_extraction",
+    "PhotoCatalog": "data_transformation",
+    "SplitAssigner": "data_preprocessing",
+    "ImageExampleGen": "data_processing",
+    "StatisticsGen": "data_processing",
+    "SchemaGen": "data_processing",
+    "ImportSchemaGen": "data_processing",
+    "ExampleValidator": "data_processing",
+    "DataGate": "data_processing",
+}
+
+
+def stage_of(node_id: str) -> str:
+    """The stage of a node; what comes after the data is training."""
+    return _STAGE_OF.get(node_id.split("_")[0], "model_training")
+
+
+def create_pipeline(settings: Settings) -> tfx.dsl.Pipeline:
+    """Builds the graph.
+
+    Args:
+      settings: with `inputs` filled in.
+
+    Returns:
+      The pipeline; its nodes are in the order in which they can run.
+    """
+    assert settings.inputs is not None, "the runner fills in the inputs"
+    graph = _Graph(settings, settings.inputs)
+    graph.data()
+    if "cropped" in settings.views:
+        graph.breed()
+    if "individual" in settings.views:
+        graph.match()
+    return tfx.dsl.Pipeline(
+        pipeline_name=NAME,
+        pipeline_root=settings.pipeline_root,
+        components=list(graph.nodes.values()),
+        enable_cache=True,
+        metadata_connection_config=(
+            tfx.orchestration.metadata.sqlite_metadata_connection_config(settings.metadata)
+        ),
+        beam_pipeline_args=BEAM,
+    )
+
+
+def _code(module: str) -> str:
+    return digests.of_module(module)
+
+
+class _Graph:
+    """The nodes, in the order in which they are added."""
+
+    def __init__(self, settings: Settings, inputs: Inputs):
+        self.settings = settings
+        self.inputs = inputs
+        self.nodes: dict[str, Any] = {}
+
+    def add(self, node: Any, node_id: str | None = None) -> Any:
+        """Adds a node under its id, by default its class's name."""
+        if node_id:
+            node = node.with_id(node_id)
+        self.nodes[node.id] = node
+        return node
+
+    def output(self, node_id: str, key: str) -> BaseChannel | None:
+        """An output of a node, None when the graph has no such node."""
+        return self.nodes[node_id].outputs[key] if node_id in self.nodes else None
+
+    def data(self) -> None:
+        """From the data folder to checked records."""
+        inputs = self.inputs
+        place = {"data": inputs.data, "schema": inputs.schema}
+        entries = self.add(
+            DatasetImporter(
+                data=inputs.data,
+                digest=inputs.digest,
+                code=digests.of_text(_code("components.dataset_importer"), digests.of_lock()),
+            )
+        ).outputs["entries"]
+        photos = self.add(
+            PhotoCatalog(entries=entries, code=_code("components.photo_catalog"), **place)
+            .with_beam_pipeline_args(PHOTO_BEAM)
+        ).outputs["photos"]  # fmt: skip
+        splits = self.add(
+            SplitAssigner(
+                photos=photos,
+                views=",".join(self.settings.views),
+                code=_code("components.split_assigner"),
+            )
+        ).outputs["splits"]
+        checks: dict[str, BaseChannel] = {}
+        for view in self.settings.views:
+            checks |= self.view(view, splits, place)
+        self.add(DataGate(splits=splits, code=_code("components.data_gate"), **checks))
+
+    def view(self, view: str, splits: BaseChannel, place: dict[str, str]) -> dict[str, BaseChannel]:
+        """The records of one view, their statistics, and their anomalies."""
+        records = self.add(
+            ImageExampleGen(
+                splits=splits,
+                view=view,
+                image_size=self.settings.image_size,
+                code=_code("components.image_example_gen"),
+                **place,
+            ).with_beam_pipeline_args(PHOTO_BEAM),
+            f"ImageExampleGen_{view}",
+        ).outputs["examples"]
+        options = tfdv.StatsOptions(feature_allowlist=list(examples.STATISTICS_FEATURES))
+        statistics = self.add(
+            tfx.components.StatisticsGen(examples=records, stats_options=options),
+            f"StatisticsGen_{view}",
+        ).outputs["statistics"]
+        self.add(tfx.components.SchemaGen(statistics=statistics), f"SchemaGen_{view}")
+        schema = self.add(
+            tfx.components.ImportSchemaGen(
+                schema_file=os.path.join(self.inputs.schema, f"{view}.pbtxt")
+            ),
+            f"ImportSchemaGen_{view}",
+        ).outputs["schema"]
+        anomalies = self.add(
+            tfx.components.ExampleValidator(statistics=statistics, schema=schema),
+            f"ExampleValidator_{view}",
+        ).outputs["anomalies"]
+        return {f"{view}_anomalies": anomalies, f"{view}_statistics": statistics}
+
+    def start_weights(self) -> BaseChannel | None:
+        """The start weights as an artifact, None when training starts from random ones."""
+        if self.inputs.weights is None:
+            return None
+        if "StartWeights" not in self.nodes:
+            importer = tfx.dsl.Importer(
+                source_uri=self.inputs.weights,
+                artifact_type=tfx.types.standard_artifacts.Model,
+                custom_properties={"digest": self.inputs.weights_digest},
+            )
+            self.add(importer, "StartWeights")
+        return self.output("StartWeights", "result")
+
+    def trainer(self, name: str, run_fn: str, view: str, base: BaseChannel | None) -> Any:
+        """A stock Trainer; it waits for the gate without reading its verdict.
+
+        A new verdict on the same data must not train anything again.
+        """
+        settings = self.settings
+        config = {
+            "backbone": settings.backbone,
+            "image_size": settings.image_size,
+            "epochs": settings.epochs,
+            "batch_size": settings.batch_size,
+            "pretrained": settings.pretrained,
+            "seed": settings.seed,
+            "vocabulary": os.path.join(self.inputs.schema, vocabulary.FILE),
+            "code": _code(run_fn.rpartition(".")[0]),
+        }
+        node = tfx.components.Trainer(
+            run_fn=run_fn,
+            examples=self.output(f"ImageExampleGen_{view}", "examples"),
+            base_model=base,
+            train_args=tfx.proto.TrainArgs(splits=["train"]),
+            eval_args=tfx.proto.EvalArgs(splits=["val"]),
+            custom_config=config,
+        )
+        node.add_upstream_node(self.nodes["DataGate"])
+        return self.add(node, f"Trainer_{name}")
+
+    def breed(self) -> None:
+        """Teacher, student, their evaluation, the gate and the push."""
+        records = self.output("ImageExampleGen_cropped", "examples")
+        teacher = self.trainer(
+            "breed_teacher",
+            "models.breed_training.breed_teacher",
+            "cropped",
+            self.start_weights(),
+        ).outputs["model"]
+        student = self.trainer(
+            "breed_student", "models.breed_training.breed_student", "cropped", teacher
+        ).outputs["model"]
+        baseline = self.baseline("breed", "Trainer_breed_student")
+        judged = {"Evaluator_breed_teacher": (teacher, None)}
+        judged["Evaluator_breed_student"] = (student, baseline)
+        for node_id, (model, served) in judged.items():
+            evaluator = tfx.components.Evaluator(
+                examples=records,
+                model=model,
+                baseline_model=served,
+                example_splits=["test"],
+                eval_config=gates.breed_eval_config(served is not None),
+            )
+            self.add(evaluator, node_id)
+        self.ship(
+            "breed",
+            student,
+            "Trainer_breed_student",
+            evaluation=self.output("Evaluator_breed_student", "evaluation"),
+            teacher_evaluation=self.output("Evaluator_breed_teacher", "evaluation"),
+        )
+
+    def match(self) -> None:
+        """The Siamese model, its scores, both evaluations, the gate and the push."""
+        weights = self.start_weights()
+        model = self.trainer(
+            "match",
+            "models.match_training.match_model",
+            "individual",
+            self.output("Trainer_breed_teacher", "model") or weights,
+        ).outputs["model"]
+        baseline = self.baseline("match", "Trainer_match")
+        optional = {"start_weights": weights, "baseline": baseline}
+        scores = self.add(
+            PairScores(
+                examples=self.output("ImageExampleGen_individual", "examples"),
+                model=model,
+                backbone=self.settings.backbone,
+                image_size=self.settings.image_size,
+                code=_code("components.pair_scores"),
+                **{key: channel for key, channel in optional.items() if channel is not None},
+            )
+        )
+        self.add(
+            tfx.components.Evaluator(
+                examples=scores.outputs["pairs"],
+                model=model,
+                baseline_model=baseline,
+                example_splits=["test"],
+                eval_config=gates.match_eval_config(baseline is not None),
+                module_path="components.pair_scores",
+            ),
+            "Evaluator_match",
+        )
+        self.add(
+            RetrievalEvaluator(
+                embeddings=scores.outputs["embeddings"],
+                code=_code("components.retrieval_evaluator"),
+            )
+        )
+        self.ship(
+            "match",
+            model,
+            "Trainer_match",
+            evaluation=self.output("Evaluator_match", "evaluation"),
+            retrieval=self.output("RetrievalEvaluator", "metrics"),
+        )
+
+    def baseline(self, model: str, trainer: str) -> BaseChannel | None:
+        """The newest pushed version that something else made, None when there is none."""
+        fingerprint = self.fingerprint(trainer)
+        for pushed in self.inputs.baselines.get(model, ()):
+            if pushed.fingerprint != fingerprint:
+                importer = tfx.dsl.Importer(
+                    source_uri=pushed.model_uri,
+                    artifact_type=tfx.types.standard_artifacts.Model,
+                )
+                return self.add(importer, f"Baseline_{model}").outputs["result"]
+        return None
+
+    def ship(self, model: str, channel: BaseChannel, trainer: str, **evaluations: Any) -> None:
+        """The gate and the push of one model."""
+        blessing = self.add(
+            ModelGate(
+                model=channel,
+                rules=gates.rules(model),
+                code=_code("components.model_gate"),
+                **evaluations,
+            ),
+            f"ModelGate_{model}",
+        ).outputs["blessing"]
+        self.add(
+            Pusher(
+                model=channel,
+                model_blessing=blessing,
+                destination=self.settings.serving(model),
+                fingerprint=self.fingerprint(trainer),
+                code=_code("components.pusher"),
+            ),
+            f"Pusher_{model}",
+        )
+
+    def fingerprint(self, node_id: str) -> str:
+        """Digest of a node's parameters and of all that it depends on: data, code, settings."""
+        node = self.nodes[node_id]
+        sources = {
+            key: channel.producer_component_id
+            for key, channel in node.inputs.items()
+        }  # fmt: skip
+        described = {
+            "parameters": {key: str(value) for key, value in node.exec_properties.items()},
+            "inputs": {key: self.fingerprint(source) for key, source in sources.items()},
+        }
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,105 @@
+"""One run on this machine: lock, inputs, graph, TFX's LocalDagRunner, summary."""
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from components.sources.base import DataError
+from models.backbones import WeightsError
+from pipeline.settings import Settings, SettingsError, StageError
+from pipeline.terminal import Terminal, quiet
+
+OK, FAILED, BAD_INPUT, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class _InterruptedError(Exception):
+    """Ctrl-C, as an exception that TFX cleans up after: it removes the node's outputs."""
+
+
+def run(settings: Settings) -> int:
+    """Runs the pipeline.
+
+    Returns:
+      The exit code: 0 done, 1 a node failed, 2 bad input, 3 a model was refused, 130 interrupted.
+    """
+    settings = dataclasses.replace(settings, output=os.path.abspath(settings.output))
+    run_id = time.strftime("%Y%m%d-%H%M%S")
+    logs = os.path.join(settings.output, "logs")
+    os.makedirs(logs, exist_ok=True)
+    log_file = os.path.join(logs, f"{run_id}.log")
+    with _locked(settings.output), quiet(log_file) as terminal, _interruptible():
+        try:
+            return _run(settings, terminal, run_id, log_file)
+        except (SettingsError, StageError, DataError, WeightsError) as error:
+            terminal.say(f"local_runner.py: {error}")
+            return BAD_INPUT
+        except _InterruptedError:
+            terminal.failed()
+            terminal.say("interrupted: nothing of the running node was kept; start again to go on")
+            return INTERRUPTED
+
+
+@contextlib.contextmanager
+def _locked(output: str) -> Iterator[None]:
+    """Holds the output folder.
+
+    Raises:
+      SettingsError: another run holds it.
+    """
+    with open(os.path.join(output, ".lock"), "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise SettingsError(
+                f"--output {output}: another run (process {file.read().strip() or 'unknown'}) is "
+                "working there; wait for it, or give another folder"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    def interrupt(number: int, frame: Any) -> None:
+        raise _InterruptedError
+
+    kept = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> int:
+    from pipeline import inputs
+
+    start = time.monotonic()
+    terminal.say(f"Spotted: {settings.data or 'the built-in sample'} -> {settings.output}")
+    settings = dataclasses.replace(settings, inputs=inputs.prepare(settings))
+    terminal.say("  starting TFX")
+    from pipeline import report
+    from pipeline import summary as summaries
+    from pipeline.execution import Execution
+
+    execution = Execution(settings, run_id)
+    terminal.nodes = len(execution.plan.nodes)
+    error = execution.run(terminal)
+    summary = execution.summary()
+    path = summaries.write(summary, settings.output)
+    for line in report.lines(settings, summary, time.monotonic() - start):
+        terminal.say(line)
+    terminal.say(f"summary   {path}")
+    terminal.say(f"log       {log_file}")
+    if error is not None:
+        terminal.say(f"\nlocal_runner.py: {error}")
+        return FAILED
+    return OK if all(gate["passed"] for gate in summary["gates"]) else REFUSED

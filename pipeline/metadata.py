@@ -1,0 +1,108 @@
+"""Reading ML Metadata: runs, their nodes, what these wrote."""
+
+import dataclasses
+import os
+from typing import Any
+
+from pipeline.settings import Pushed
+
+_DONE = {"COMPLETE": "run", "CACHED": "cached"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """One node of one run.
+
+    Attributes:
+      node_id: its name in the graph.
+      execution: its id in ML Metadata.
+      state: run, cached or failed.
+      seconds: from registration to the last update.
+      parameters: its execution properties.
+    """
+
+    node_id: str
+    execution: int
+    state: str
+    seconds: float
+    parameters: dict[str, Any]
+
+
+class Store:
+    """Answers questions about one output folder; a folder without a database has no runs."""
+
+    def __init__(self, database: str):
+        self._store: Any = _connect(database) if os.path.exists(database) else None
+
+    def runs(self) -> list[str]:
+        """The ids of all runs, newest first."""
+        contexts = self._store.get_contexts_by_type("pipeline_run") if self._store else []
+        contexts.sort(key=lambda context: context.create_time_since_epoch, reverse=True)
+        return [context.name for context in contexts]
+
+    def nodes(self, run: str) -> dict[str, Node]:
+        """The nodes that a run executed, took from the cache, or took over from another run."""
+        context = self._store.get_context_by_type_and_name("pipeline_run", run)
+        executions = self._store.get_executions_by_context(context.id)
+        executions.sort(key=lambda execution: execution.id)
+        return {node.node_id: node for node in map(self._node, executions)}
+
+    def outputs(self, node: Node) -> dict[str, Any]:
+        """The artifacts that a node wrote, by output key (one each)."""
+        from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+        events = self._store.get_events_by_execution_ids([node.execution])
+        keys = {
+            event.artifact_id: event.path.steps[0].key
+            for event in events
+            if event.type == mlmd.Event.OUTPUT
+        }
+        found = self._store.get_artifacts_by_id(list(keys))
+        return {keys[artifact.id]: artifact for artifact in found}
+
+    def pushed(self, destination: str) -> list[Pushed]:
+        """The versions of a model that were pushed and still lie there, newest first."""
+        artifacts = self._store.get_artifacts_by_type("PushedModel") if self._store else []
+        found = [_pushed(item) for item in artifacts if _lies_in(item, destination)]
+        return sorted(found, key=lambda pushed: int(pushed.version), reverse=True)
+
+    def _node(self, execution: Any) -> Node:
+        from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+        contexts = self._store.get_contexts_by_execution(execution.id)
+        (name,) = [context.name for context in contexts if context.type == "node"]
+        state = mlmd.Execution.State.Name(execution.last_known_state)
+        elapsed = execution.last_update_time_since_epoch - execution.create_time_since_epoch
+        properties = {**execution.properties, **execution.custom_properties}
+        parameters = {
+            key: getattr(value, value.WhichOneof("value")) for key, value in properties.items()
+        }
+        node_id = name.partition(".")[2]
+        return Node(node_id, execution.id, _DONE.get(state, "failed"), elapsed / 1000, parameters)
+
+
+def _connect(database: str) -> Any:
+    from ml_metadata import metadata_store
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+    config = mlmd.ConnectionConfig()
+    config.sqlite.filename_uri = database
+    return metadata_store.MetadataStore(config)
+
+
+def _text(artifact: Any, key: str) -> str:
+    value: str = artifact.custom_properties[key].string_value
+    return value
+
+
+def _lies_in(artifact: Any, destination: str) -> bool:
+    folder = _text(artifact, "pushed_destination")
+    return os.path.dirname(folder) == destination and os.path.isdir(folder)
+
+
+def _pushed(artifact: Any) -> Pushed:
+    return Pushed(
+        _text(artifact, "pushed_version"),
+        _text(artifact, "fingerprint"),
+        _text(artifact, "model_uri"),
+    )

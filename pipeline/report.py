@@ -1,0 +1,81 @@
+"""The closing table of a run."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.settings import Settings
+
+_BREED = ("top1", "top5", "log_loss", "examples")
+_MATCH = ("recall@1", "recall@5", "mAP", "auc_all", "auc_hard", "gallery", "probes")
+
+
+def lines(settings: Settings, summary: Mapping[str, Any], seconds: float) -> Iterator[str]:
+    """What a person wants to know at the end, line by line.
+
+    Args:
+      settings: of the run.
+      summary: its summary.json.
+      seconds: how long the whole run took.
+    """
+    yield ""
+    yield from _photos(summary)
+    yield from _table("breed", _BREED, summary["breed"])
+    yield from _table("match", _MATCH, _by_model(summary["match"]))
+    for gate in summary["gates"]:
+        yield f"gate {gate['gate']}: {'passed' if gate['passed'] else 'REFUSED'}"
+        yield from (f"  {reason}" for reason in gate["reasons"])
+    yield ""
+    yield from _states(summary, seconds)
+    for model, path in summary["pushed"].items():
+        yield f"{model:<9} {path or 'not pushed'}"
+    yield f"artifacts {settings.pipeline_root}"
+    yield f"metadata  {settings.metadata}"
+
+
+def _photos(summary: Mapping[str, Any]) -> Iterator[str]:
+    for source, row in summary["photos"].items():
+        reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(row["reasons"].items()))
+        yield (
+            f"{source:<12} {row['offered']:>6} photos offered, {row['accepted']:>6} accepted, "
+            f"{row['rejected']} rejected{f' ({reasons})' if reasons else ''}"
+        )
+    for view, splits in summary["splits"].items():
+        yield f"{view:<12} " + ", ".join(f"{split} {n}" for split, n in splits.items())
+    if summary["photos"]:
+        yield ""
+
+
+def _by_model(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    models: dict[str, dict[str, float]] = {}
+    for name, value in metrics.items():
+        model, _, metric = name.rpartition(".")
+        models.setdefault(model or "model", {})[metric] = value
+    return models
+
+
+def _table(
+    title: str, columns: tuple[str, ...], models: Mapping[str, Mapping[str, float]]
+) -> Iterator[str]:
+    rows = {name: metrics for name, metrics in models.items() if metrics}
+    if not rows:
+        return
+    yield f"{title:<12}" + "".join(f"{column:>10}" for column in columns)
+    for name, metrics in rows.items():
+        yield f"{name:<12}" + "".join(f"{_cell(metrics.get(column)):>10}" for column in columns)
+    yield ""
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if float(value).is_integer() and value > 1 else f"{value:.3f}"
+
+
+def _states(summary: Mapping[str, Any], seconds: float) -> Iterator[str]:
+    states = [node["state"] for node in summary["nodes"]]
+    counted = ", ".join(
+        f"{states.count(state)} {state}"
+        for state in ("run", "cached", "failed", "skipped")
+        if state in states
+    )
+    yield f"nodes: {counted}, in {seconds:.0f} s"

@@ -1,0 +1,217 @@
+"""One frozen Settings, made in one place, checked before anything heavy is imported."""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+
+from components.catalog import VIEWS
+from components.sources import SOURCES
+from models import backbones
+
+STAGES = (
+    "data_extraction",
+    "data_transformation",
+    "data_preprocessing",
+    "data_processing",
+    "model_training",
+)
+MODELS = ("breed", "match")
+
+
+class SettingsError(ValueError):
+    """A setting that can't work; the message names the flag to change."""
+
+
+class StageError(ValueError):
+    """A stage can't run yet; the message names the stage to run first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What a run reads, as content-addressed places: the same content is the same place.
+
+    Attributes:
+      data: folder of the photos.
+      digest: of their content.
+      schema: folder of the curated schemas and the breed vocabulary.
+      weights: folder that holds the start weights, None to start from random ones.
+      weights_digest: of their content.
+      baselines: by model, the candidates to compare with, newest first.
+    """
+
+    data: str
+    digest: str
+    schema: str
+    weights: str | None = None
+    weights_digest: str = ""
+    baselines: Mapping[str, Sequence["Pushed"]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pushed:
+    """A version that was pushed: what made it, and the model artifact behind it."""
+
+    version: str
+    fingerprint: str
+    model_uri: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that decides what a run does.
+
+    Attributes:
+      data: the user's data folder, None for the built-in sample.
+      output: where everything goes.
+      backbone: a registered name.
+      weights: imagenet, none, or a file.
+      image_size: side of the photos in the records, pixels.
+      epochs: passes over the training photos, for each model.
+      batch_size: photos a training step.
+      views: which views are built; `check` fills in the default.
+      stages: which stages run; all of them is a full run.
+      seed: of everything random.
+      inputs: what the run reads, once it is known.
+    """
+
+    data: str | None
+    output: str
+    backbone: str
+    weights: str
+    image_size: int
+    epochs: int
+    batch_size: int
+    views: tuple[str, ...] = ()
+    stages: tuple[str, ...] = STAGES
+    seed: int = 0
+    inputs: Inputs | None = None
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the backbone starts from weights."""
+        return self.weights != "none"
+
+    @property
+    def full_run(self) -> bool:
+        """Whether every stage runs."""
+        return self.stages == STAGES
+
+    @property
+    def metadata(self) -> str:
+        """The ML Metadata database."""
+        return os.path.join(self.output, "metadata.sqlite")
+
+    @property
+    def pipeline_root(self) -> str:
+        """Where the artifacts lie."""
+        return os.path.join(self.output, "artifacts")
+
+    def serving(self, model: str) -> str:
+        """Where the versions of a model lie."""
+        return os.path.join(self.output, "serving", model)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Defaults of the flags that depend on whether the photos are drawn or real."""
+
+    backbone: str
+    image_size: int
+    epochs: int
+    batch_size: int
+
+
+SAMPLE = Preset(backbones.SMALL, image_size=64, epochs=12, batch_size=64)
+REAL = Preset("efficientnet_v2_b0", image_size=224, epochs=12, batch_size=48)
+
+
+def check(settings: Settings) -> Settings:
+    """Checks what can be known before any work, in milliseconds.
+
+    Returns:
+      The settings, with the views that the data folder has photos for where none were asked for.
+
+    Raises:
+      SettingsError: with one line that names the flag.
+    """
+    _check_numbers(settings)
+    _check_stages(settings.stages)
+    _check_backbone(settings)
+    views = settings.views or _possible_views(settings.data)
+    _check_output(settings.output)
+    return dataclasses.replace(settings, views=views)
+
+
+def _check_backbone(settings: Settings) -> None:
+    try:
+        backbone = backbones.get(settings.backbone)
+    except ValueError as error:
+        raise SettingsError(f"--backbone: {error}") from None
+    smallest = 2 * backbone.smallest
+    if settings.image_size < smallest:
+        raise SettingsError(
+            f"--image_size {settings.image_size}: {backbone.name} needs at least {smallest} "
+            f"(its student works at half the size, and takes {backbone.smallest} or more)"
+        )
+    _check_weights(settings, backbone)
+
+
+def _possible_views(data: str | None) -> tuple[str, ...]:
+    """The views that the models need, as far as the data folder has a source for them."""
+    if data is None:
+        return ("cropped", "individual")
+    if not os.path.isdir(data):
+        what = "is not a folder" if os.path.exists(data) else "does not exist"
+        raise SettingsError(f"--data {data}: {what}")
+    present = [source for source in SOURCES.values() if source.name in os.listdir(data)]
+    if not present:
+        raise SettingsError(
+            f"--data {data}: expected a folder named {' or '.join(SOURCES)} in it, found "
+            f"{', '.join(sorted(os.listdir(data))[:5]) or 'nothing'}"
+        )
+    possible = {view for source in present for view in source.views}
+    return tuple(view for view in VIEWS if view in possible and view != "uncropped")
+
+
+def _check_numbers(settings: Settings) -> None:
+    if settings.image_size % 2:
+        raise SettingsError(f"--image_size {settings.image_size}: must be even")
+    if settings.image_size > 1024:
+        raise SettingsError(f"--image_size {settings.image_size}: must be 1024 or less")
+    if settings.epochs < 1:
+        raise SettingsError(f"--epochs {settings.epochs}: must be 1 or more")
+    if settings.batch_size < 8:
+        raise SettingsError(
+            f"--batch_size {settings.batch_size}: must be 8 or more (two dogs, four photos each)"
+        )
+
+
+def _check_stages(stages: Sequence[str]) -> None:
+    first = STAGES.index(stages[0])
+    if tuple(stages) != STAGES[first : first + len(stages)]:
+        named = " ".join(f"--{stage}" for stage in stages)
+        raise SettingsError(f"{named}: stages that run together must follow each other")
+
+
+def _check_weights(settings: Settings, backbone: backbones.Backbone) -> None:
+    if settings.weights == "none":
+        return
+    if settings.weights == "imagenet":
+        if backbone.application is None:
+            raise SettingsError(f"--weights imagenet: {backbone.name} has none; use --weights none")
+        return
+    try:
+        backbones.check_weights(settings.weights, backbone)
+    except backbones.WeightsError as error:
+        raise SettingsError(f"--weights: {error}") from None
+
+
+def _check_output(output: str) -> None:
+    """The nearest folder that exists has to let us write."""
+    folder = os.path.abspath(output)
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        raise SettingsError(f"--output {output}: {folder} is a file, expected a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"--output {output}: no permission to write in {folder}")

@@ -1,0 +1,92 @@
+"""Which nodes a stage flag runs, and whether those that it builds on can be reused."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.graph import stage_of
+from pipeline.metadata import Node, Store
+from pipeline.settings import Settings, StageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What one run does.
+
+    Attributes:
+      nodes: the ids of the nodes that run, in order.
+      reused: the ids of the earlier nodes that they build on, in order.
+      base: the run that these are taken from, None when there are none.
+    """
+
+    nodes: tuple[str, ...]
+    reused: tuple[str, ...]
+    base: str | None
+
+
+def plan(settings: Settings, ir: Any, store: Store) -> Plan:
+    """Plans a run.
+
+    Args:
+      settings: the stages to run.
+      ir: the compiled pipeline (TFX's Pipeline proto).
+      store: the earlier runs.
+
+    Raises:
+      StageError: no earlier run left what the stages build on, or left it with other settings.
+    """
+    nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
+    wanted = tuple(name for name in nodes if stage_of(name) in settings.stages)
+    reused = _upstream(nodes, wanted)
+    if not reused:
+        return Plan(wanted, (), None)
+    return Plan(wanted, reused, _base(settings, {name: nodes[name] for name in reused}, store))
+
+
+def _upstream(nodes: Mapping[str, Any], wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Everything that the wanted nodes depend on and that does not run, in graph order."""
+    waiting, seen = list(wanted), set(wanted)
+    while waiting:
+        for name in nodes[waiting.pop()].upstream_nodes:
+            if name not in seen:
+                seen.add(name)
+                waiting.append(name)
+    return tuple(name for name in nodes if name in seen and name not in wanted)
+
+
+def _base(settings: Settings, reused: Mapping[str, Any], store: Store) -> str:
+    """The newest run that holds every reused node with today's settings."""
+    newest: list[str] | None = None
+    for run in store.runs():
+        nodes = store.nodes(run)
+        if any(name not in nodes or nodes[name].state == "failed" for name in reused):
+            continue
+        found = [text for name in reused for text in differences(reused[name], nodes[name])]
+        if not found:
+            return run
+        newest = newest or found
+    first = stage_of(next(iter(reused)))
+    asked = " ".join(f"--{stage}" for stage in settings.stages)
+    if newest is None:
+        raise StageError(
+            f"{asked}: no earlier run in {settings.output} holds the stages before it; run "
+            f"--{first} first (and those between), or everything with --pipeline"
+        )
+    raise StageError(f"{asked}: {newest[0]}")
+
+
+_MEANING = {"code": "its code has changed", "digest": "the data have changed"}
+
+
+def differences(wanted: Any, ran: Node) -> list[str]:
+    """What a node would be given now that it was not given then, each as a sentence."""
+    found = []
+    stage = stage_of(ran.node_id)
+    for key, value in wanted.parameters.parameters.items():
+        kind = value.field_value.WhichOneof("value")
+        now = getattr(value.field_value, kind)
+        then = ran.parameters.get(key)
+        if now != then:
+            change = _MEANING.get(key, f"it ran with {key}={then}, this run has {key}={now}")
+            found.append(f"{ran.node_id} can't be reused, {change}: run --{stage} first")
+    return found

@@ -1,0 +1,127 @@
+"""summary.json and the closing table: what one run did, read back from ML Metadata."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components import catalog, model_gate
+from pipeline.metadata import Node, Store
+from pipeline.settings import MODELS, Settings
+
+
+def summarise(
+    settings: Settings, store: Store, run: str, node_ids: Sequence[str]
+) -> dict[str, Any]:
+    """Builds summary.json of a run.
+
+    Args:
+      settings: of the run.
+      store: ML Metadata.
+      run: its id.
+      node_ids: every node of the graph, in order; those that the run has not are skipped.
+
+    Raises:
+      RuntimeError: the counts of a source do not add up.
+    """
+    nodes = store.nodes(run)
+    outputs = {name: store.outputs(node) for name, node in nodes.items() if node.state != "failed"}
+    photos = _photos(outputs)
+    verdicts = {model: _verdict(outputs.get(f"ModelGate_{model}")) for model in MODELS}
+    return {
+        "run_id": run,
+        "photos": catalog.count(photos),
+        "splits": _splits(photos, settings.views),
+        "breed": _breed(verdicts["breed"]),
+        "match": _match(verdicts["match"]),
+        "gates": [_gate(model, verdict) for model, verdict in verdicts.items() if verdict],
+        "pushed": {model: _pushed(outputs.get(f"Pusher_{model}")) for model in MODELS},
+        "nodes": [_node(name, nodes.get(name)) for name in node_ids],
+    }
+
+
+def check_counts(summary: Mapping[str, Any]) -> None:
+    """Checks that every photo is accounted for exactly once.
+
+    Raises:
+      RuntimeError: the counts of a source do not add up.
+    """
+    for source, row in summary["photos"].items():
+        reasons = sum(row["reasons"].values())
+        if row["offered"] != row["accepted"] + row["rejected"] or reasons != row["rejected"]:
+            raise RuntimeError(f"the counts of {source} do not add up: {row}")
+
+
+def write(summary: Mapping[str, Any], output: str) -> str:
+    """Writes `runs/<run id>/summary.json`, and the same as the newest, `summary.json`."""
+    folder = os.path.join(output, "runs", str(summary["run_id"]))
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "summary.json")
+    for target in (path, os.path.join(output, "summary.json")):
+        with open(target + ".partial", "w") as file:
+            json.dump(summary, file, indent=1)
+        os.replace(target + ".partial", target)
+    return path
+
+
+def _photos(outputs: Mapping[str, Mapping[str, Any]]) -> list[catalog.Photo]:
+    if "SplitAssigner" not in outputs:
+        return []
+    return list(catalog.read(outputs["SplitAssigner"]["splits"].uri))
+
+
+def _splits(photos: Sequence[catalog.Photo], views: Sequence[str]) -> dict[str, dict[str, int]]:
+    if not photos:
+        return {}
+    return {
+        view: {
+            split: sum(1 for p in photos if p.split == split and catalog.in_view(p, view))
+            for split in catalog.SPLITS
+        }
+        for view in views
+    }
+
+
+def _verdict(outputs: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if not outputs:
+        return None
+    with open(os.path.join(outputs["blessing"].uri, model_gate.VERDICT)) as file:
+        verdict: dict[str, Any] = json.load(file)
+    return verdict
+
+
+def _breed(verdict: Mapping[str, Any] | None) -> dict[str, dict[str, float]]:
+    """The teacher's, the student's and the baseline's metrics."""
+    models: dict[str, dict[str, float]] = {"teacher": {}, "student": {}}
+    for name, value in (verdict or {"metrics": {}})["metrics"].items():
+        model, _, metric = name.rpartition(".")
+        models.setdefault(model or "student", {})[metric] = value
+    return models
+
+
+def _match(verdict: Mapping[str, Any] | None) -> dict[str, float]:
+    return dict(verdict["metrics"]) if verdict else {}
+
+
+def _gate(model: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "gate": model,
+        "passed": verdict["passed"],
+        "reasons": [
+            f"{'passed' if rule['passed'] else 'FAILED'} {rule['rule']}: {rule['reason']}"
+            for rule in verdict["rules"]
+        ],
+    }
+
+
+def _pushed(outputs: Mapping[str, Any] | None) -> str | None:
+    if not outputs:
+        return None
+    path: str = outputs["pushed_model"].custom_properties["pushed_destination"].string_value
+    return path or None
+
+
+def _node(name: str, node: Node | None) -> dict[str, Any]:
+    if node is None:
+        return {"id": name, "state": "skipped", "seconds": 0.0}
+    return {"id": name, "state": node.state, "seconds": round(node.seconds, 2)}
