@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 
-# Keras 3 has to be chosen before anything imports TensorFlow: what TFX imports would choose Keras 2.
+# Keras 3 has to be chosen before anything imports TensorFlow: TFX would choose Keras 2.
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 
 from models import backbones

@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import tensorflow_data_validation as tfdv
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -56,7 +57,7 @@ def DataGate(  # noqa: N802 - TFX names the node after the function
     problems = leaks(photos)
     examples: dict[str, dict[str, int]] = {}
     for view, (anomalies, statistics) in views.items():
-        if anomalies is not None:
+        if anomalies is not None and statistics is not None:
             examples[view] = _example_counts(statistics.uri)
             problems += count_mismatches(photos, view, examples[view])
             problems += _anomalies(anomalies.uri, view)
@@ -120,7 +121,7 @@ def _anomalies(uri: str, view: str) -> list[str]:
     return problems
 
 
-def _read_anomalies(path: str):  # type: ignore[no-untyped-def]
+def _read_anomalies(path: str) -> Any:
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
     with fileio.open(path, "rb") as file:

@@ -62,6 +62,7 @@ def ImageExampleGen(  # noqa: N802 - TFX names the node after the function
         fileio.makedirs(os.path.join(examples.uri, f"Split-{split}"))
     total = sum(len(photos) for _, photos in shards)
     write = _WriteShard(data, examples.uri, view, image_size, breeds, total)
+    assert beam_pipeline is not None, "TFX makes the Beam pipeline"
     with beam_pipeline as pipeline:
         _ = (
             pipeline

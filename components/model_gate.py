@@ -116,14 +116,15 @@ def evaluation_metrics(uri: str) -> dict[str, float]:
     """
     import tensorflow_model_analysis as tfma
 
-    result = tfma.load_eval_result(uri, model_name="candidate")
-    metrics = _flat(result.slicing_metrics)
-    if any(spec.is_baseline for spec in result.config.model_specs):
-        baseline = tfma.load_eval_result(uri, model_name="baseline")
-        metrics |= {
-            f"baseline.{name}": value for name, value in _flat(baseline.slicing_metrics).items()
-        }
-    return metrics
+    # TFMA drops the name of a model that is alone.
+    alone = tfma.load_eval_result(uri, model_name="")
+    if len(alone.config.model_specs) == 1:
+        return _flat(alone.slicing_metrics)
+    candidate = tfma.load_eval_result(uri, model_name="candidate")
+    baseline = _flat(tfma.load_eval_result(uri, model_name="baseline").slicing_metrics)
+    return _flat(candidate.slicing_metrics) | {
+        f"baseline.{name}": value for name, value in baseline.items()
+    }
 
 
 def _flat(slices: Sequence[Any]) -> dict[str, float]:

@@ -51,6 +51,7 @@ def PhotoCatalog(  # noqa: N802 - TFX names the node after the function
         (number, offered[start : start + _CHUNK])
         for number, start in enumerate(range(0, len(offered), _CHUNK))
     ]
+    assert beam_pipeline is not None, "TFX makes the Beam pipeline"
     with beam_pipeline as pipeline:
         _ = (
             pipeline

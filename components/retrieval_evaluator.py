@@ -1,4 +1,4 @@
-"""RetrievalEvaluator: is the right dog among the first k of the gallery?"""
+"""RetrievalEvaluator: how often the right dog is among the first k of the gallery."""
 
 import io
 import json
@@ -48,9 +48,9 @@ def measure(embeddings: np.ndarray, dogs: Sequence[str]) -> dict[str, float]:
       dogs: [N].
 
     Returns:
-      recall@k: the share of probes whose dog is among the k nearest of a gallery of one random photo
-      a dog, all other photos being probes; the mean of `DRAWS` draws, seeded. mAP: every photo
-      against all others. gallery: how many dogs; probes: how many a draw.
+      recall@k: the share of probes whose dog is among the k nearest of a gallery of one random
+      photo a dog, all other photos being probes; the mean of `DRAWS` draws, seeded. mAP: every
+      photo against all others. gallery: how many dogs; probes: how many a draw.
     """
     names, index = np.unique(np.asarray(dogs), return_inverse=True)
     random = np.random.default_rng(0)

@@ -34,7 +34,7 @@ class Backbone:
     smallest: int = 32
 
     def build(self, side: int) -> Any:
-        """Returns the keras.Model on images [N, side, side, 3] in [0, 255], randomly initialised."""
+        """Returns the keras.Model on images [N, side, side, 3] in [0, 255], with random weights."""
         import keras
 
         images = keras.Input((side, side, 3), name="images")

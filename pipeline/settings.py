@@ -121,7 +121,7 @@ class Preset:
     batch_size: int
 
 
-SAMPLE = Preset(backbones.SMALL, image_size=64, epochs=12, batch_size=64)
+SAMPLE = Preset(backbones.SMALL, image_size=64, epochs=30, batch_size=32)
 REAL = Preset("efficientnet_v2_b0", image_size=224, epochs=12, batch_size=48)
 
 

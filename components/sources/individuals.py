@@ -10,7 +10,7 @@ class Individuals:
 
     name = "individuals"
     licence = "the user's own"
-    views = ("individual",)
+    views: tuple[str, ...] = ("individual",)
 
     def containers(self, paths: Iterable[str]) -> list[str]:
         """Every photo that lies in a dog's folder."""

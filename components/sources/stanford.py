@@ -20,7 +20,7 @@ class Stanford:
 
     name = "stanford"
     licence = "research use only (ImageNet)"
-    views = ("cropped", "uncropped")
+    views: tuple[str, ...] = ("cropped", "uncropped")
 
     def containers(self, paths: Iterable[str]) -> list[str]:
         """The two archives, or the files of the two folders."""
