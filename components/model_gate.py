@@ -64,8 +64,8 @@ class Rule:
       name: what people call it.
       metric: that must be `bound` at least.
       bound: a number, unless `reference` is given.
-      reference: another metric: the bound is its value less `margin`. A rule whose reference was not
-        measured, because there is no such model yet, is passed.
+      reference: another metric: the bound is its value less `margin`. A rule whose reference was
+        not measured, because there is no such model yet, is passed.
       margin: how much worse than the reference is still good.
     """
 

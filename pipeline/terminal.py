@@ -44,8 +44,10 @@ class Terminal(logging.Handler):
             self._begin(str(record.args[0]))  # type: ignore[index]
         elif text == "Component %s is finished.":
             self._end("done" if self._ran else "cached")
-        elif text.startswith("Going to run a new execution"):
+        elif text.startswith(("Going to run a new execution", "Running as an importer")):
             self._ran = True
+        elif text == "Reusing existing artifact":
+            self._ran = False
 
     def failed(self) -> str | None:
         """Closes the running node's line and returns its name, None when none was running."""
@@ -74,7 +76,7 @@ class Terminal(logging.Handler):
             self._overwrite(text)
         elif time.monotonic() - self._shown >= _EVERY:
             self._shown = time.monotonic()
-            self.say(f"  {self._place()} {self._node or ''} … {text}")
+            self.say(f"  {self._place()} {self._node} … {text}" if self._node else f"  {text}")
 
     def _overwrite(self, text: str) -> None:
         if self._live:
