@@ -49,7 +49,6 @@ def classifier(
     labels: Sequence[int],
     classes: int,
     *,
-    pretrained: bool,
     halve: bool = False,
 ) -> keras.Model:
     """Builds the classifier.
@@ -59,7 +58,6 @@ def classifier(
       side: of the images that come in, pixels.
       labels: the labels that have training photos.
       classes: C, the size of the vocabulary.
-      pretrained: keep batch normalisation at the statistics that the backbone came with.
       halve: average 2 x 2 pixels before the backbone, which then was built for `side // 2`.
 
     Returns:
@@ -67,8 +65,7 @@ def classifier(
     """
     images = keras.Input((side, side, 3), name="images")
     seen = keras.layers.AveragePooling2D(2)(images) if halve else images
-    features = backbone(seen, training=False) if pretrained else backbone(seen)
-    pooled = keras.layers.GlobalAveragePooling2D()(features)
+    pooled = keras.layers.GlobalAveragePooling2D()(backbone(seen))
     logits = keras.layers.Dense(classes, name="head")(keras.layers.Dropout(0.2)(pooled))
     return keras.Model(images, TrainedClassesOnly(labels, classes, name="trained")(logits))
 

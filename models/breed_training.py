@@ -39,7 +39,6 @@ def _classifier(job: Job, backbone: keras.Model, *, halve: bool = False) -> kera
         job.config.image_size,
         [record.label for record, _ in examples.scan(job.train)],
         len(_breeds(job.config)),
-        pretrained=job.config.pretrained,
         halve=halve,
     )
 
@@ -58,7 +57,8 @@ def _train_breed(job: Job, model: breed.Classifier) -> None:
     def score() -> tuple[str, float]:
         return "val accuracy", _accuracy(model.net, val)
 
-    history = fit(model, data, photos, job, score)
+    new_head = config.pretrained and model.teacher is None
+    history = fit(model, data, photos, job, score, head_first=new_head)
     export.BreedExport(model.net, config.image_size, _breeds(config)).save(job.serving)
     job.save(model.net, history)
 

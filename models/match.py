@@ -34,27 +34,25 @@ class GeneralisedMean(keras.layers.Layer):
         return ops.power(mean, 1.0 / self.power)
 
 
-def encoder(backbone: keras.Model, side: int, *, pretrained: bool) -> keras.Model:
+def encoder(backbone: keras.Model, side: int) -> keras.Model:
     """Builds the encoder.
 
     Args:
       backbone: images [N, side, side, 3] in [0, 255] -> features [N, h, w, D].
       side: of the images, pixels.
-      pretrained: keep batch normalisation at the statistics that the backbone came with.
 
     Returns:
       keras.Model, images [N, side, side, 3] -> embedding [N, D], unit length.
     """
     images = keras.Input((side, side, 3), name="images")
-    features = backbone(images, training=False) if pretrained else backbone(images)
-    pooled = GeneralisedMean(name="pool")(features)
+    pooled = GeneralisedMean(name="pool")(backbone(images))
     return keras.Model(images, keras.layers.UnitNormalization(name="embedding")(pooled))
 
 
 def untrained(backbone: keras.Model, side: int) -> keras.Model:
     """The encoder that a trained one has to beat: the start weights, averaged, unit length."""
     images = keras.Input((side, side, 3), name="images")
-    pooled = keras.layers.GlobalAveragePooling2D()(backbone(images, training=False))
+    pooled = keras.layers.GlobalAveragePooling2D()(backbone(images))
     return keras.Model(images, keras.layers.UnitNormalization()(pooled))
 
 

@@ -18,7 +18,7 @@ def match_model(fn_args: Any) -> None:
     """Trains the Siamese encoder, from the breed teacher's backbone where there is one."""
     job = Job.of(fn_args)
     config = job.config
-    net = match.encoder(_match_backbone(job), config.image_size, pretrained=config.pretrained)
+    net = match.encoder(_match_backbone(job), config.image_size)
     records = [record for record, _ in examples.scan(job.train)]
     data = input_pipeline.identities(
         records,

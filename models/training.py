@@ -19,7 +19,7 @@ from models import progress
 
 KERAS_MODEL = os.path.join("Format-Keras", "model.keras")
 # From scratch a net needs large steps; one that already sees must not forget.
-RATE = {"scratch": 2e-3, "pretrained": 2e-4}
+RATE = {"scratch": 2e-3, "pretrained": 5e-5, "head": 1e-2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,34 +114,60 @@ def fit(
     photos: int,
     job: Job,
     score: Callable[[], tuple[str, float]],
+    *,
+    head_first: bool = False,
 ) -> dict[str, list[float]]:
     """Trains with AdamW, a short warm-up and a cosine to zero, and keeps the best epoch's weights.
 
     Args:
-      model: has a `net` and its own loss.
+      model: has a `net` with a layer `backbone`, and its own loss.
       data: endless batches.
       photos: how many photos one epoch is.
       job: the settings and the log folder.
       score: called after each epoch, its (name, value) on `val`; larger is better.
+      head_first: a quarter of the epochs goes to what is new on top of the backbone, before the
+        backbone itself moves: the gradients of a random head would wreck it.
 
     Returns:
       The loss and the score of every epoch.
     """
     config = job.config
     steps = max(1, photos // config.batch_size)
-    total = steps * config.epochs
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, total - total // 10), warmup_target=config.rate, warmup_steps=total // 10
-    )
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-4, clipnorm=1.0)
-    model.compile(optimizer=optimizer, jit_compile=False)
     best = _KeepBest(score, steps, config)
-    board = keras.callbacks.TensorBoard(job.log, write_graph=False)
-    history = model.fit(
-        data, steps_per_epoch=steps, epochs=config.epochs, verbose=0, callbacks=[best, board]
-    ).history
+    callbacks = [best, keras.callbacks.TensorBoard(job.log, write_graph=False)]
+    head = -(-config.epochs // 4) if head_first else 0
+    phases = [(0, head, RATE["head"]), (head, config.epochs, config.rate)]
+    curves: dict[str, list[float]] = {}
+    for first, last, rate in phases:
+        _release(model.net.get_layer("backbone"), first >= head, config.pretrained)
+        model.compile(optimizer=_optimizer(rate, steps * (last - first)), jit_compile=False)
+        epochs = {"initial_epoch": first, "epochs": last, "steps_per_epoch": steps}
+        history = model.fit(data, verbose=0, callbacks=callbacks, **epochs).history
+        for name, values in history.items():
+            curves.setdefault(name, []).extend(float(value) for value in values)
     model.net.set_weights(best.weights)
-    return {name: [float(value) for value in values] for name, values in history.items()}
+    return curves
+
+
+def _release(backbone: keras.Model, moves: bool, pretrained: bool) -> None:
+    """Lets a backbone train, but keeps the statistics of batch normalisation that it came with.
+
+    A layer that is not trainable runs in inference mode. (Calling the backbone with
+    `training=False` would not do: the outer model's own `training` overrules it.) Batches of a
+    fine-tuning are small and few, and published weights may have their statistics folded away.
+    """
+    backbone.trainable = moves
+    for layer in backbone._flatten_layers():
+        if pretrained and isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+
+
+def _optimizer(rate: float, steps: int) -> keras.optimizers.Optimizer:
+    warm_up = steps // 10
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warm_up), warmup_target=rate, warmup_steps=warm_up
+    )
+    return keras.optimizers.AdamW(schedule, weight_decay=1e-4, clipnorm=1.0)
 
 
 class _KeepBest(keras.callbacks.Callback):

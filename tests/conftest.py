@@ -1,0 +1,61 @@
+"""What all tests share. The environment is set before anything can import TensorFlow."""
+
+import os
+
+os.environ["TF_USE_LEGACY_KERAS"] = "0"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+
+import io
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+
+
+def _picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
+    return np.asarray(Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _encoded(image: np.ndarray | Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., np.ndarray]:
+    """A smooth picture of its own for every seed: (height, width, seed) -> uint8 [H, W, 3]."""
+    return _picture
+
+
+@pytest.fixture(scope="session")
+def encoded() -> Callable[..., bytes]:
+    """An image file: (array or Pillow image, format, Pillow's options) -> bytes."""
+    return _encoded
+
+
+@pytest.fixture(scope="session")
+def vocabulary_text() -> str:
+    """The committed breed table."""
+    return (ROOT / "schema" / "breeds.csv").read_text()
+
+
+@pytest.fixture(scope="session")
+def write_split() -> Callable[[Path, Iterable[bytes]], str]:
+    """Writes serialized Examples as the only TFRecord file of a split and returns its folder."""
+    import tensorflow as tf
+
+    def write(folder: Path, rows: Iterable[bytes]) -> str:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tf.io.TFRecordWriter(str(folder / "data_tfrecord-00000-of-00001")) as writer:
+            for row in rows:
+                writer.write(row)
+        return str(folder)
+
+    return write

@@ -1,0 +1,301 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageOps, JpegImagePlugin
+
+from models import pixels
+
+ORIENTATION = 0x0112
+SHAPES = [
+    (300, 200),
+    (200, 300),
+    (64, 64),
+    (65, 64),
+    (10, 24),
+    (33, 7),
+    (1, 50),
+    (50, 1),
+    (500, 3),
+    (1, 1),
+]
+
+
+def exif(orientation):
+    tags = Image.Exif()
+    tags[ORIENTATION] = orientation
+    return tags.tobytes()
+
+
+def reopened(data):
+    import io
+
+    return Image.open(io.BytesIO(data))
+
+
+def furthest(first, second):
+    return np.abs(np.asarray(first, np.float32) - np.asarray(second, np.float32)).max()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_undone(orientation, picture, encoded):
+    data = encoded(picture(24, 40), quality=95, exif=exif(orientation))
+    upright = np.asarray(ImageOps.exif_transpose(reopened(data)))
+
+    image = pixels.decode(data)
+
+    assert image.shape == upright.shape
+    assert furthest(image, upright) <= 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_size_of_the_header_is_that_of_the_upright_photo(orientation, picture, encoded):
+    data = encoded(picture(24, 40), exif=exif(orientation))
+
+    width, height = pixels.size(data)
+
+    assert (height, width, 3) == pixels.decode(data).shape
+
+
+def test_orientation_of_a_png_is_undone(picture, encoded):
+    stored = picture(24, 40)
+
+    image = pixels.decode(encoded(stored, "PNG", exif=exif(6)))
+
+    assert np.array_equal(image, np.rot90(stored, -1))  # 6: turn a quarter clockwise
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 77])
+def test_an_orientation_that_does_not_exist_changes_nothing(orientation, picture, encoded):
+    assert pixels.decode(encoded(picture(24, 40), exif=exif(orientation))).shape == (24, 40, 3)
+
+
+def test_garbled_exif_does_not_make_a_photo_unreadable(picture, encoded):
+    data = encoded(picture(24, 40))
+    segment = b"Exif\0\0garbage"
+    marker = b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big")
+
+    assert pixels.decode(data[:2] + marker + segment + data[2:]).shape == (24, 40, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_greyscale_becomes_three_equal_channels(kind, encoded):
+    grey = np.tile(np.arange(0, 240, 8, dtype=np.uint8), (20, 1))
+
+    image = pixels.decode(encoded(grey, kind, **({"quality": 100} if kind == "JPEG" else {})))
+
+    assert image.shape == (20, 30, 3)
+    assert np.ptp(image, axis=2).max() == 0
+    assert furthest(image[..., 0], grey) <= 2
+
+
+def test_cmyk_jpeg_keeps_its_colour(encoded):
+    colour = np.full((16, 16, 3), (200, 60, 30), np.uint8)
+
+    image = pixels.decode(encoded(Image.fromarray(colour).convert("CMYK"), quality=100))
+
+    assert furthest(image, colour) <= 6
+
+
+def test_transparent_palette_colour_becomes_the_padding(encoded):
+    indices = np.zeros((8, 8), np.uint8)
+    indices[:, 4:] = 1
+    image = Image.fromarray(indices, "P")
+    image.putpalette([255, 0, 0, 10, 20, 30])
+
+    decoded = pixels.decode(encoded(image, "PNG", transparency=0))
+
+    assert (decoded[:, :4] == pixels.PAD).all()
+    assert (decoded[:, 4:] == (10, 20, 30)).all()
+
+
+def test_half_transparent_pixels_mix_with_the_padding(encoded):
+    # 200 * 128/255 + 128 * 127/255 = 164.1
+    rgba = np.full((4, 4, 4), (200, 200, 200, 128), np.uint8)
+
+    assert furthest(pixels.decode(encoded(rgba, "PNG")), 164) <= 1
+
+
+def test_sixteen_bit_grey_is_scaled_to_eight(encoded):
+    # 65535 / 257 = 255 and 51400 / 257 = 200
+    grey = np.array([[0, 51400, 65535]], np.uint16)
+
+    image = pixels.decode(encoded(Image.fromarray(grey), "PNG"))
+
+    assert image.tolist() == [[[0, 0, 0], [200, 200, 200], [255, 255, 255]]]
+
+
+@pytest.mark.parametrize("smallest_side", [0, 1])
+@pytest.mark.parametrize("share", [0.98, 0.9, 0.5, 0.1])
+def test_a_truncated_jpeg_is_unreadable(share, smallest_side, picture, encoded):
+    data = encoded(picture(200, 300), quality=90)
+
+    with pytest.raises(pixels.UnreadablePhotoError):
+        pixels.decode(data[: int(len(data) * share)], smallest_side)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])
+def test_other_truncated_photos_are_unreadable(kind, picture, encoded):
+    data = encoded(picture(200, 300), kind)
+
+    with pytest.raises(pixels.UnreadablePhotoError):
+        pixels.decode(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("data", [b"", b"this is no photo", b"\xff\xd8\xff"])
+@pytest.mark.parametrize("read", [pixels.decode, pixels.size])
+def test_bytes_that_are_no_photo_are_unreadable(read, data):
+    with pytest.raises(pixels.UnreadablePhotoError):
+        read(data)
+
+
+def test_a_jpeg_may_come_back_reduced_but_no_smaller_than_asked(picture, encoded):
+    data = encoded(picture(800, 1000))
+
+    height, width, _ = pixels.decode(data, smallest_side=100).shape
+
+    assert 100 <= height < 800
+    assert 100 <= width < 1000
+
+
+def test_a_photo_is_recognised_by_its_bytes(picture, encoded):
+    stored = picture(9, 5)
+
+    assert np.array_equal(pixels.decode(encoded(stored, "PNG")), stored)
+
+
+@pytest.mark.parametrize(
+    ("shape", "placed"),
+    [
+        ((100, 50), (20, 10, 0, 5)),  # portrait: full height, 5 columns on each side
+        ((50, 100), (10, 20, 5, 0)),
+        ((10, 10), (20, 20, 0, 0)),
+        ((1, 1000), (1, 20, 9, 0)),  # at least one row stays; 19 rows to fill: 9 above, 10 below
+        ((1000, 1), (20, 1, 0, 9)),
+    ],
+)
+def test_square_places_a_photo_in_the_middle(shape, placed):
+    assert pixels.square(*shape, 20) == placed
+
+
+def test_fit_pads_with_mid_grey():
+    image = pixels.fit(np.full((40, 20, 3), 200, np.uint8), 20)
+
+    assert (image[:, 5:15] == 200).all()
+    assert (np.delete(image, np.s_[5:15], axis=1) == 128).all()
+
+
+def test_fit_averages_areas_when_it_shrinks():
+    # Each 2 x 2 block holds 0, 100, 100 and 200: the mean is 100.
+    block = np.array([[0, 100], [100, 200]], np.uint8)
+    image = np.repeat(np.tile(block, (8, 8))[..., None], 3, axis=2)
+
+    assert (pixels.fit(image, 8) == 100).all()
+
+
+def test_fit_keeps_the_crop_alone():
+    image = np.zeros((60, 80, 3), np.uint8)
+    image[10:30, 40:60] = 250
+
+    assert (pixels.fit(image, 16, crop=(40.0, 10.0, 60.0, 30.0)) == 250).all()
+
+
+@pytest.mark.parametrize("crop", [(99.2, 0.0, 99.4, 50.0), (99.6, 0.0, 100.0, 50.0)])
+def test_a_box_thinner_than_a_pixel_still_gives_a_photo(crop, picture):
+    assert pixels.fit(picture(50, 100), 32, crop).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_both_engines_agree_within_one_grey_level(shape, picture, encoded):
+    data = encoded(picture(*shape), "PNG")
+
+    ours = pixels.fit(pixels.decode(data), 64)
+    graph = pixels.fit_in_graph(tf.constant(data), 64).numpy()
+
+    assert graph.dtype == np.float32
+    assert furthest(ours, graph) <= 1.0
+
+
+def test_both_engines_agree_on_a_jpeg(picture, encoded):
+    data = encoded(picture(150, 230), quality=90)
+
+    ours = pixels.fit(pixels.decode(data), 64)
+    graph = pixels.fit_in_graph(tf.constant(data), 64).numpy()
+
+    assert furthest(ours, graph) <= 4.0  # the two decoders transform and upsample differently
+
+
+def test_both_engines_agree_on_grey_and_sixteen_bit_photos(picture, encoded):
+    grey = picture(40, 30)[..., 0]
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+
+    for data in (encoded(grey, "PNG"), encoded(deep, "PNG")):
+        ours = pixels.fit(pixels.decode(data), 32)
+        assert furthest(ours, pixels.fit_in_graph(tf.constant(data), 32)) <= 1.0
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_both_engines_turn_a_photo_upright(orientation, picture, encoded):
+    data = encoded(picture(60, 90), quality=95, exif=exif(orientation))
+
+    ours = pixels.fit(pixels.decode(data), 64)
+
+    assert furthest(ours, pixels.fit_in_graph(tf.constant(data), 64)) <= 4.0
+
+
+def test_both_engines_put_transparent_pixels_on_the_padding(picture, encoded):
+    rgba = np.dstack([picture(32, 32), np.full((32, 32), 0, np.uint8)])
+    data = encoded(rgba, "PNG")
+
+    ours = pixels.fit(pixels.decode(data), 32)
+
+    assert furthest(ours, pixels.fit_in_graph(tf.constant(data), 32)) <= 1.0
+
+
+def test_encode_writes_no_metadata_and_full_colour(picture, encoded):
+    tags = Image.Exif()
+    tags.get_ifd(0x8825)[1] = "N"  # GPSLatitudeRef
+    tags[0x010E] = "where the dog lives"
+    data = encoded(picture(40, 40), exif=tags.tobytes())
+
+    written = pixels.encode(pixels.decode(data))
+
+    assert b"where the dog lives" in data
+    assert b"Exif" not in written
+    assert len(reopened(written).getexif()) == 0
+    assert JpegImagePlugin.get_sampling(reopened(written)) == 0  # 4:4:4
+
+
+def test_encode_keeps_the_picture(picture):
+    image = picture(48, 64)
+
+    assert furthest(pixels.decode(pixels.encode(image)), image) <= 8
+
+
+def test_encode_takes_a_view_that_is_not_contiguous(picture):
+    image = picture(48, 64)[:, ::-1]
+
+    assert furthest(pixels.decode(pixels.encode(image)), image) <= 8
+
+
+@pytest.mark.parametrize(
+    ("colour", "luma"),
+    [
+        ((0, 0, 0), 0.0),
+        ((255, 255, 255), 1.0),
+        ((255, 0, 0), 0.299),
+        ((0, 255, 0), 0.587),
+        ((0, 0, 255), 0.114),
+    ],
+)
+def test_brightness_is_the_mean_luma(colour, luma):
+    assert pixels.brightness(np.full((3, 5, 3), colour, np.uint8)) == pytest.approx(luma)
+
+
+def test_sharpness_is_the_variance_of_the_laplacian():
+    # One pixel of 100 on black: the Laplacian is -400 there, 100 at its 4 neighbours and 0 at the
+    # other 20 pixels. Its mean is 0, its variance (400² + 4 * 100²) / 25 = 8000.
+    image = np.zeros((5, 5, 3), np.uint8)
+    image[2, 2] = 100
+
+    assert pixels.sharpness(image) == pytest.approx(8000)
+    assert pixels.sharpness(np.full((5, 5, 3), 77, np.uint8)) == 0.0
