@@ -124,7 +124,8 @@ def fit(
       data: endless batches.
       photos: how many photos one epoch is.
       job: the settings and the log folder.
-      score: called after each epoch, its (name, value) on `val`; larger is better.
+      score: called after each epoch, its (name, value) on `val`; larger is better. The name may
+        tell more.
       head_first: a quarter of the epochs goes to what is new on top of the backbone, before the
         backbone itself moves: the gradients of a random head would wreck it.
 
@@ -192,7 +193,7 @@ class _KeepBest(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         name, value = self._score()
         if logs is not None:
-            logs[name.replace(" ", "_")] = value
+            logs["val_score"] = value
         self._last = f" · {name} {value:.3f}"
         if value > self._best or not self.weights:
             self._best, self.weights = value, self.model.net.get_weights()

@@ -15,7 +15,7 @@ from pipeline import stages, summary
 from pipeline.graph import create_pipeline
 from pipeline.metadata import Store
 from pipeline.settings import MODELS, Settings
-from pipeline.terminal import Terminal
+from pipeline.terminal import InterruptedRunError, Terminal
 
 
 class NodeError(RuntimeError):
@@ -33,7 +33,7 @@ class Execution:
       plan: which nodes run, and on what they build.
 
     Raises:
-      StageError: the asked stages can't run yet.
+      SettingsError: the asked stages can't run yet.
     """
 
     def __init__(self, settings: Settings, run_id: str):
@@ -54,6 +54,8 @@ class Execution:
         try:
             LocalDagRunner().run_with_ir(self._ir, options)
         except Exception as error:
+            if terminal.interrupted:
+                raise InterruptedRunError from error
             node = terminal.failed()
             if node is None:
                 raise

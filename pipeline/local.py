@@ -11,34 +11,32 @@ from typing import Any
 
 from components.sources.base import DataError
 from models.backbones import WeightsError
-from pipeline.settings import Settings, SettingsError, StageError
-from pipeline.terminal import Terminal, quiet
+from pipeline.settings import Settings, SettingsError
+from pipeline.terminal import InterruptedRunError, Terminal, quiet
 
-OK, FAILED, BAD_INPUT, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
-
-
-class _InterruptedError(Exception):
-    """Ctrl-C, as an exception that TFX cleans up after: it removes the node's outputs."""
+OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 3, 130
 
 
 def run(settings: Settings) -> int:
     """Runs the pipeline.
 
     Returns:
-      The exit code: 0 done, 1 a node failed, 2 bad input, 3 a model was refused, 130 interrupted.
+      The exit code: 0 done, 1 a node failed, 3 a model was refused, 130 interrupted.
+
+    Raises:
+      SettingsError: the input can't be used, or another run holds the output folder.
     """
     settings = dataclasses.replace(settings, output=os.path.abspath(settings.output))
     run_id = time.strftime("%Y%m%d-%H%M%S")
     logs = os.path.join(settings.output, "logs")
     os.makedirs(logs, exist_ok=True)
     log_file = os.path.join(logs, f"{run_id}.log")
-    with _locked(settings.output), quiet(log_file) as terminal, _interruptible():
+    with _locked(settings.output), quiet(log_file) as terminal, _interruptible(terminal):
         try:
             return _run(settings, terminal, run_id, log_file)
-        except (SettingsError, StageError, DataError, WeightsError) as error:
-            terminal.say(f"local_runner.py: {error}")
-            return BAD_INPUT
-        except _InterruptedError:
+        except (DataError, WeightsError) as error:
+            raise SettingsError(str(error)) from error
+        except InterruptedRunError:
             terminal.failed()
             terminal.say("interrupted: nothing of the running node was kept; start again to go on")
             return INTERRUPTED
@@ -67,9 +65,10 @@ def _locked(output: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible(terminal: Terminal) -> Iterator[None]:
     def interrupt(number: int, frame: Any) -> None:
-        raise _InterruptedError
+        terminal.interrupted = True
+        raise InterruptedRunError
 
     kept = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -22,10 +22,6 @@ class SettingsError(ValueError):
     """A setting that can't work; the message names the flag to change."""
 
 
-class StageError(ValueError):
-    """A stage can't run yet; the message names the stage to run first."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Inputs:
     """What a run reads, as content-addressed places: the same content is the same place.

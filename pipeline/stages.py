@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.graph import stage_of
 from pipeline.metadata import Node, Store
-from pipeline.settings import Settings, StageError
+from pipeline.settings import Settings, SettingsError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ def plan(settings: Settings, ir: Any, store: Store) -> Plan:
       store: the earlier runs.
 
     Raises:
-      StageError: no earlier run left what the stages build on, or left it with other settings.
+      SettingsError: no earlier run left what the stages build on, or left it with other settings.
     """
     nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
     wanted = tuple(name for name in nodes if stage_of(name) in settings.stages)
@@ -68,11 +68,11 @@ def _base(settings: Settings, reused: Mapping[str, Any], store: Store) -> str:
     first = stage_of(next(iter(reused)))
     asked = " ".join(f"--{stage}" for stage in settings.stages)
     if newest is None:
-        raise StageError(
+        raise SettingsError(
             f"{asked}: no earlier run in {settings.output} holds the stages before it; run "
             f"--{first} first (and those between), or everything with --pipeline"
         )
-    raise StageError(f"{asked}: {newest[0]}")
+    raise SettingsError(f"{asked}: {newest[0]}")
 
 
 _MEANING = {"code": "its code has changed", "digest": "the data have changed"}

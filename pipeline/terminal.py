@@ -13,16 +13,22 @@ from models.progress import log
 _EVERY = 10.0  # seconds between status lines where they can't be overwritten
 
 
+class InterruptedRunError(Exception):
+    """Ctrl-C, as an exception that TFX cleans up after: it removes the running node's outputs."""
+
+
 class Terminal(logging.Handler):
     """Owns the real terminal; everything else that prints goes to a log file.
 
     Attributes:
       nodes: how many nodes the run has, for "3/30".
+      interrupted: whether somebody asked to stop.
     """
 
     def __init__(self, stream: TextIO):
         super().__init__()
         self.nodes = 0
+        self.interrupted = False
         self._stream = stream
         self._live = stream.isatty()
         self._node: str | None = None

@@ -1,0 +1,138 @@
+"""The graph: what depends on what, and what a node is told."""
+
+import dataclasses
+import json
+
+import pytest
+from tfx.dsl.compiler import compiler
+
+from pipeline.graph import create_pipeline
+from pipeline.settings import Inputs, Pushed, Settings
+
+INPUTS = Inputs(data="inputs/1111", digest="1111", schema="inputs/2222")
+SETTINGS = Settings(
+    data=None,
+    output="output",
+    backbone="small_cnn",
+    weights="none",
+    image_size=64,
+    epochs=1,
+    batch_size=16,
+    views=("cropped", "individual"),
+    inputs=INPUTS,
+)
+
+
+def compiled(settings: Settings) -> dict:
+    ir = compiler.Compiler().compile(create_pipeline(settings))
+    return {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
+
+
+def parameter(node, key: str) -> str:
+    return node.parameters.parameters[key].field_value.string_value
+
+
+def with_inputs(**changes) -> Settings:
+    return dataclasses.replace(SETTINGS, inputs=dataclasses.replace(INPUTS, **changes))
+
+
+@pytest.fixture(scope="module")
+def nodes() -> dict:
+    return compiled(SETTINGS)
+
+
+def test_trainers_wait_for_the_gate_without_reading_its_verdict(nodes):
+    trainers = {name: node for name, node in nodes.items() if name.startswith("Trainer_")}
+
+    assert set(trainers) == {"Trainer_breed_teacher", "Trainer_breed_student", "Trainer_match"}
+    for node in trainers.values():
+        assert "DataGate" in node.upstream_nodes
+        inputs = node.inputs.inputs.values()
+        producers = {c.producer_node_query.id for spec in inputs for c in spec.channels}
+        assert "DataGate" not in producers
+
+
+def test_trainers_see_train_and_val_and_only_evaluators_see_test(nodes):
+    for name, node in nodes.items():
+        if name.startswith("Trainer_"):
+            assert json.loads(parameter(node, "train_args"))["splits"] == ["train"]
+            assert json.loads(parameter(node, "eval_args"))["splits"] == ["val"]
+        if name.startswith("Evaluator_"):
+            assert json.loads(parameter(node, "example_splits")) == ["test"]
+
+
+def test_the_graph_has_neither_resolver_nor_cond(nodes):
+    for node in nodes.values():
+        assert "Resolver" not in node.node_info.type.name
+        assert not node.inputs.conditionals
+
+
+def test_every_custom_node_and_trainer_carries_a_digest_of_its_code(nodes):
+    stock = ("StatisticsGen", "SchemaGen", "ImportSchemaGen", "ExampleValidator", "Evaluator")
+    for name, node in nodes.items():
+        if name.startswith("Trainer_"):
+            assert len(json.loads(parameter(node, "custom_config"))["code"]) == 64
+        elif name.split("_")[0] not in stock:
+            assert len(parameter(node, "code")) == 64, name
+
+
+def test_the_match_model_starts_from_the_breed_teacher(nodes):
+    spec = nodes["Trainer_match"].inputs.inputs["base_model"]
+
+    assert spec.channels[0].producer_node_query.id == "Trainer_breed_teacher"
+
+
+def test_without_breeds_the_match_model_starts_from_the_start_weights():
+    settings = dataclasses.replace(
+        with_inputs(weights="inputs/3333", weights_digest="3333"), views=("individual",)
+    )
+
+    nodes = compiled(settings)
+
+    assert not any("breed" in name for name in nodes)
+    spec = nodes["Trainer_match"].inputs.inputs["base_model"]
+    assert spec.channels[0].producer_node_query.id == "StartWeights"
+
+
+def test_the_baseline_is_the_newest_version_that_something_else_made():
+    own = parameter(compiled(SETTINGS)["Pusher_match"], "fingerprint")
+    pushed = [Pushed("30", own, "a"), Pushed("20", "other", "b"), Pushed("10", "older", "c")]
+
+    nodes = compiled(with_inputs(baselines={"match": pushed}))
+
+    assert parameter(nodes["Baseline_match"], "artifact_uri") == "b"
+    assert "Baseline_breed" not in nodes
+    assert parameter(nodes["Pusher_match"], "fingerprint") == own
+
+
+def test_without_an_other_version_there_is_no_baseline_node():
+    own = parameter(compiled(SETTINGS)["Pusher_match"], "fingerprint")
+
+    nodes = compiled(with_inputs(baselines={"match": [Pushed("30", own, "a")]}))
+
+    assert "Baseline_match" not in nodes
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dataclasses.replace(SETTINGS, epochs=2),
+        with_inputs(data="inputs/9999", digest="9999"),
+        with_inputs(weights="inputs/3333", weights_digest="3333"),
+    ],
+    ids=["settings", "data", "weights"],
+)
+def test_a_fingerprint_changes_with_what_makes_the_model(settings):
+    before, after = compiled(SETTINGS), compiled(settings)
+
+    for pusher in ("Pusher_breed", "Pusher_match"):
+        assert parameter(before[pusher], "fingerprint") != parameter(after[pusher], "fingerprint")
+
+
+def test_the_uncropped_view_ends_at_the_gate():
+    settings = dataclasses.replace(SETTINGS, views=("uncropped",))
+
+    nodes = compiled(settings)
+
+    assert {"ImageExampleGen_uncropped", "StatisticsGen_uncropped", "DataGate"} <= set(nodes)
+    assert not any(name.startswith(("Trainer", "Pusher")) for name in nodes)

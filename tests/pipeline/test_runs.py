@@ -1,0 +1,141 @@
+"""Stages, counts, gates and the terminal, without a run."""
+
+import io
+import logging
+
+import pytest
+from tfx.proto.orchestration import pipeline_pb2
+
+from components.model_gate import Rule
+from models.progress import log
+from pipeline import gates, report, stages, summary
+from pipeline.graph import stage_of
+from pipeline.metadata import Node, Store
+from pipeline.settings import STAGES
+from pipeline.terminal import Terminal
+
+
+def test_each_node_belongs_to_the_stage_of_its_name():
+    assert stage_of("DatasetImporter") == "data_extraction"
+    assert stage_of("PhotoCatalog") == "data_transformation"
+    assert stage_of("SplitAssigner") == "data_preprocessing"
+    assert stage_of("ImageExampleGen_cropped") == "data_processing"
+    assert stage_of("DataGate") == "data_processing"
+    assert stage_of("Trainer_match") == "model_training"
+    assert stage_of("StartWeights") == "model_training"
+    assert {stage_of(name) for name in ("DatasetImporter", "Pusher_match")} <= set(STAGES)
+
+
+@pytest.mark.parametrize(
+    ("key", "then", "now", "words"),
+    [
+        ("image_size", 64, 96, "image_size=64, this run has image_size=96"),
+        ("code", "a", "b", "its code has changed"),
+        ("digest", "a", "b", "the data have changed"),
+    ],
+)
+def test_a_reused_node_with_another_parameter_is_named_with_its_stage(key, then, now, words):
+    wanted = pipeline_pb2.PipelineNode()
+    value = wanted.parameters.parameters[key].field_value
+    if isinstance(now, int):
+        value.int_value = now
+    else:
+        value.string_value = now
+    ran = Node("ImageExampleGen_cropped", 1, "run", 1.0, {key: then})
+
+    (found,) = stages.differences(wanted, ran)
+
+    assert words in found
+    assert found.startswith("ImageExampleGen_cropped")
+    assert found.endswith("run --data_processing first")
+
+
+def test_a_reused_node_with_the_same_parameters_differs_in_nothing():
+    wanted = pipeline_pb2.PipelineNode()
+    wanted.parameters.parameters["image_size"].field_value.int_value = 64
+    ran = Node("ImageExampleGen_cropped", 1, "run", 1.0, {"image_size": 64, "more": "x"})
+
+    assert stages.differences(wanted, ran) == []
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"offered": 3, "accepted": 1, "rejected": 1, "reasons": {"unreadable": 1}},
+        {"offered": 3, "accepted": 1, "rejected": 2, "reasons": {"unreadable": 1}},
+    ],
+    ids=["lost photo", "missing reason"],
+)
+def test_counts_that_do_not_add_up_are_an_error(row):
+    with pytest.raises(RuntimeError, match="stanford do not add up"):
+        summary.check_counts({"photos": {"stanford": row}})
+
+
+def test_an_output_folder_without_a_database_has_no_runs(tmp_path):
+    store = Store(str(tmp_path / "metadata.sqlite"))
+
+    assert store.runs() == []
+    assert store.pushed(str(tmp_path)) == []
+
+
+def test_every_rule_is_complete():
+    for rules in gates.RULES.values():
+        assert len({rule.name for rule in rules}) == len(rules)
+        for rule in rules:
+            assert isinstance(rule, Rule)
+            assert (rule.bound is None) != (rule.reference is None)
+
+
+@pytest.mark.parametrize("make", [gates.breed_eval_config, gates.match_eval_config])
+def test_a_baseline_is_a_second_model(make):
+    assert [spec.name for spec in make(False).model_specs] == ["candidate"]
+    alone, served = make(True).model_specs
+    assert not alone.is_baseline
+    assert served.is_baseline
+
+
+def test_where_lines_cannot_be_overwritten_each_finished_node_is_one_line():
+    stream = io.StringIO()
+    terminal = Terminal(stream)
+    terminal.nodes = 2
+    tfx = logging.Logger("tfx")
+    tfx.addHandler(terminal)
+
+    tfx.info("Component %s is running.", "PhotoCatalog")
+    tfx.info("Going to run a new execution %d", 7)
+    tfx.info("Component %s is finished.", "PhotoCatalog")
+    tfx.info("Component %s is running.", "SplitAssigner")
+    tfx.info("Component %s is finished.", "SplitAssigner")
+
+    ran, cached = stream.getvalue().splitlines()
+    assert ran.split()[:3] == ["1/2", "PhotoCatalog", "done"]
+    assert cached.split()[:3] == ["2/2", "SplitAssigner", "cached"]
+    assert "\r" not in stream.getvalue()
+    assert log.name == "spotted.progress"
+
+
+def test_the_closing_table_shows_metrics_gates_and_paths(tmp_path):
+    found = {
+        "photos": {"stanford": {"offered": 3, "accepted": 2, "rejected": 1,
+                                "reasons": {"unreadable": 1}}},
+        "splits": {"cropped": {"train": 2, "val": 0, "test": 0}},
+        "breed": {"teacher": {"top1": 0.5}, "student": {"top1": 0.25, "examples": 4.0}},
+        "match": {"recall@1": 0.75, "untrained.recall@1": 0.5},
+        "gates": [{"gate": "breed", "passed": False, "reasons": ["FAILED floor: too low"]}],
+        "pushed": {"breed": None, "match": "serving/match/1"},
+        "nodes": [{"id": "DataGate", "state": "cached", "seconds": 0.1}],
+    }  # fmt: skip
+
+    text = "\n".join(report.lines(_settings(tmp_path), found, 12.0))
+
+    for words in (
+        "unreadable 1", "train 2", "0.250", "0.750", "untrained", "gate breed: REFUSED",
+        "FAILED floor: too low", "not pushed", "serving/match/1", "1 cached, in 12 s",
+    ):  # fmt: skip
+        assert words in text
+
+
+def _settings(folder):
+    from pipeline.settings import Settings
+
+    return Settings(None, str(folder), "small_cnn", "none", 64, 1, 16)

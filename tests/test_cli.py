@@ -1,0 +1,121 @@
+"""The command line, up to the point where work would begin."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*flags: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "local_runner.py"), *flags],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "individuals" / "rex").mkdir(parents=True)
+    return folder
+
+
+def test_help_names_every_flag_and_imports_nothing_heavy():
+    code = (
+        "import sys, local_runner\n"
+        "try: local_runner.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'tensorflow', 'keras', 'apache_beam', 'tfx', 'h5py', 'PIL', 'cv2'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert "HEAVY []" in done.stdout
+    for flag in (
+        "--data", "--output", "--image_size", "--backbone", "--weights", "--epochs", "--batch_size",
+        "--data_extraction", "--data_transformation", "--data_preprocessing", "--data_processing",
+        "--model_training", "--pipeline", "--cropped", "--uncropped", "--individual",
+    ):  # fmt: skip
+        assert flag in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--data", "nowhere"], ["--data nowhere", "does not exist"]),
+        (["--data", "file"], ["--data file", "is not a folder"]),
+        (["--data", "empty"], ["--data empty", "found nothing"]),
+        (["--data", "other"], ["--data other", "stanford or individuals", "found cats"]),
+        (["--backbone", "resnet"], ["--backbone", "'resnet'", "mobilenet_v2"]),
+        (["--weights", "nowhere.h5"], ["--weights", "nowhere.h5 does not exist"]),
+        (["--weights", "file"], ["--weights", "no HDF5 file"]),
+        (["--weights", "other.h5"], ["--weights", "holds 12 weights", "small_cnn", "186,464"]),
+        (["--weights", "imagenet"], ["--weights imagenet", "small_cnn has none"]),
+        (["--image_size", "63"], ["--image_size 63", "even"]),
+        (["--image_size", "32"], ["--image_size 32", "at least 64"]),
+        (["--image_size", "4096"], ["--image_size 4096", "1024 or less"]),
+        (["--epochs", "0"], ["--epochs 0"]),
+        (["--batch_size", "4"], ["--batch_size 4"]),
+        (["--output", "file"], ["--output file", "is a file"]),
+        (["--output", "file/below"], ["--output file/below", "is a file"]),
+        (["--pipeline", "--data_processing"], ["--pipeline", "--data_processing"]),
+        (["--data_extraction", "--model_training"], ["must follow each other"]),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_two(tmp_path, flags, words):
+    (tmp_path / "file").write_text("a file")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other" / "cats").mkdir(parents=True)
+    with h5py.File(tmp_path / "other.h5", "w") as weights:
+        weights["kernel"] = np.zeros((3, 4), np.float32)
+
+    done = run(*flags, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    for word in words:
+        assert word in done.stderr
+    assert not (tmp_path / "output").exists()
+
+
+def test_an_unwritable_output_is_one_line_and_exit_code_two(tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    if os.access(locked, os.W_OK):  # the superuser may write anywhere: give the folder away
+        locked = Path("/proc/self/spotted")
+
+    done = run("--output", str(locked))
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"local_runner.py: --output {locked}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_view_that_the_data_has_no_source_for_is_exit_code_two(data, tmp_path):
+    (data / "individuals" / "rex" / "1.jpg").write_bytes(b"x")
+
+    done = run("--data", str(data), "--backbone", "small_cnn", "--cropped", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "--cropped" in done.stderr
+    assert "stanford/" in done.stderr
+
+
+def test_a_source_folder_without_photos_is_exit_code_two(data, tmp_path):
+    done = run("--data", str(data), "--backbone", "small_cnn", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "holds no photos" in done.stderr

@@ -1,0 +1,313 @@
+"""Whole runs, as a user starts them, judged by ML Metadata and by the files they leave."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from components import catalog
+from pipeline.metadata import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA_NODES = {
+    "DatasetImporter", "PhotoCatalog", "SplitAssigner", "DataGate",
+    "ImageExampleGen_cropped", "StatisticsGen_cropped", "SchemaGen_cropped",
+    "ExampleValidator_cropped", "ImageExampleGen_individual", "StatisticsGen_individual",
+    "SchemaGen_individual", "ExampleValidator_individual",
+}  # fmt: skip
+SCHEMAS = {"ImportSchemaGen_cropped", "ImportSchemaGen_individual"}
+BREED_NODES = {
+    "Trainer_breed_teacher", "Trainer_breed_student", "Evaluator_breed_teacher",
+    "Evaluator_breed_student", "ModelGate_breed", "Pusher_breed",
+}  # fmt: skip
+RETRIEVAL_NODES = {"RetrievalEvaluator", "ModelGate_match", "Pusher_match"}
+MATCH_NODES = {"Trainer_match", "PairScores", "Evaluator_match", *RETRIEVAL_NODES}
+EVERY_NODE = DATA_NODES | SCHEMAS | BREED_NODES | MATCH_NODES
+
+
+class Project:
+    """A copy of the project that a test may edit, with one output folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.output = folder / "output"
+
+    @classmethod
+    def copy(cls, folder: Path) -> "Project":
+        for name in ("local_runner.py", "requirements.lock"):
+            shutil.copy(ROOT / name, folder / name)
+        for name in ("pipeline", "components", "models", "schema"):
+            shutil.copytree(
+                ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        return cls(folder)
+
+    def start(self, *flags: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "local_runner.py", *flags],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(self.folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *flags: str) -> tuple[int, str]:
+        process = self.start(*flags)
+        printed, _ = process.communicate()
+        return process.returncode, printed
+
+    def summary(self) -> dict:
+        return json.loads((self.output / "summary.json").read_text())
+
+    def executed(self) -> set[str]:
+        """The nodes that the newest run executed, by ML Metadata; a baseline's importer aside."""
+        store = Store(str(self.output / "metadata.sqlite"))
+        nodes = store.nodes(store.runs()[0]).values()
+        return {
+            node.node_id
+            for node in nodes
+            if node.state == "run" and not node.node_id.startswith("Baseline_")
+        }
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        text = (self.folder / file).read_text()
+        assert text.count(old) == 1, f"{file} should hold {old!r} once"
+        (self.folder / file).write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    from components.sources import sample
+
+    folder = tmp_path_factory.mktemp("drawn")
+    sample.draw(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(drawn: Path, tmp_path_factory) -> Path:
+    """Thirty of the drawn dogs, the drawn breeds, and photos that have to be rejected."""
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    shutil.copytree(drawn / "stanford", folder / "stanford")
+    for dog in sorted((drawn / "individuals").iterdir())[:30]:
+        shutil.copytree(dog, folder / "individuals" / dog.name)
+    dogs = sorted((folder / "individuals").iterdir())
+    good = sorted(dogs[0].iterdir())[0]
+    (dogs[0] / "zz_cut.jpg").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    (dogs[0] / "zz_text.jpg").write_text("this is not a photo")
+    (dogs[0] / "zz_empty.jpg").write_bytes(b"")
+    (dogs[1] / "zz_copy.jpg").write_bytes(good.read_bytes())
+    (folder / "individuals" / "notes.txt").write_text("belongs to no source")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(data: Path, tmp_path_factory) -> Project:
+    """A finished run on the small data set, one epoch long."""
+    project = Project.copy(tmp_path_factory.mktemp("small"))
+    code, printed = project.run(*flags(data))
+    assert code in (0, 3), printed
+    return project
+
+
+def flags(data: Path) -> list[str]:
+    return ["--data", str(data), "--backbone", "small_cnn", "--image_size", "64", "--epochs", "1"]
+
+
+@pytest.fixture(scope="module")
+def sample_run(tmp_path_factory) -> tuple[Project, str]:
+    """A finished run on the built-in sample, as `make run` starts it."""
+    project = Project.copy(tmp_path_factory.mktemp("sample"))
+    code, printed = project.run()
+    assert code == 0, printed
+    return project, printed
+
+
+def test_the_sample_ends_with_both_models_pushed(sample_run):
+    project, printed = sample_run
+    summary = project.summary()
+
+    assert {node["id"] for node in summary["nodes"]} == EVERY_NODE
+    assert {node["state"] for node in summary["nodes"]} == {"run"}
+    assert all(gate["passed"] for gate in summary["gates"])
+    for path in summary["pushed"].values():
+        assert (Path(path) / "saved_model.pb").is_file()
+        assert path in printed
+
+
+def test_pushed_models_answer_about_photos_they_never_saw(sample_run):
+    import tensorflow as tf
+
+    project, _ = sample_run
+    pushed = project.summary()["pushed"]
+    dogs = _test_dogs(project)
+    breed = tf.saved_model.load(pushed["breed"]).signatures["classify"]
+    match = tf.saved_model.load(pushed["match"]).signatures["compare"]
+
+    first, second = (tf.constant([photos[0], photos[1]]) for photos in dogs[:2])
+    same = match(image_bytes_a=first[:1], image_bytes_b=first[1:])["same_dog"].numpy()
+    other = match(image_bytes_a=first[:1], image_bytes_b=second[:1])["same_dog"].numpy()
+    classes = breed(image_bytes=first)["classes"].numpy()
+
+    assert same[0] > other[0]
+    assert classes.shape == (2, 5)
+
+
+def _test_dogs(project: Project) -> list[list[bytes]]:
+    store = Store(str(project.output / "metadata.sqlite"))
+    node = store.nodes(store.runs()[0])["SplitAssigner"]
+    (sample,) = (project.output / "sample").iterdir()
+    dogs: dict[str, list[bytes]] = {}
+    for photo in catalog.read(store.outputs(node)["splits"].uri):
+        if photo.split == "test" and photo.dog_id:
+            dogs.setdefault(photo.dog_id, []).append((sample / photo.uri).read_bytes())
+    return list(dogs.values())
+
+
+def test_a_second_run_takes_everything_from_the_cache(sample_run):
+    project, _ = sample_run
+    before = project.summary()
+
+    code, printed = project.run()
+
+    assert code == 0, printed
+    assert project.executed() == set()
+    after = project.summary()
+    assert {node["state"] for node in after["nodes"]} == {"cached"}
+    assert after["pushed"] == before["pushed"]
+    assert after["breed"] == before["breed"]
+    assert after["match"] == before["match"]
+
+
+def test_every_photo_is_accounted_for(small, data):
+    summary = small.summary()
+    offered = len([path for path in (data / "individuals").glob("*/*") if path.is_file()])
+
+    photos = summary["photos"]["individuals"]
+    assert photos["offered"] == offered
+    assert photos["reasons"] == {"unreadable": 3, "exact_copy": 1}
+    assert photos["accepted"] == offered - 4
+    assert summary["photos"]["stanford"]["reasons"] == {"unreadable": 1, "box_outside_frame": 1}
+    for source in summary["photos"].values():
+        assert source["offered"] == source["accepted"] + source["rejected"]
+        assert source["rejected"] == sum(source["reasons"].values())
+    assert sum(summary["splits"]["individual"].values()) == photos["accepted"]
+    accepted = summary["photos"]["stanford"]["accepted"]
+    assert sum(summary["splits"]["cropped"].values()) == accepted
+
+
+def test_touching_and_moving_the_data_runs_nothing(small, data):
+    moved = data.with_name("moved")
+    for path in data.rglob("*"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    data.rename(moved)
+    try:
+        code, printed = small.run(*flags(moved))
+    finally:
+        moved.rename(data)
+
+    assert code in (0, 3), printed
+    assert small.executed() == set()
+
+
+def test_an_edited_component_runs_again_with_what_follows(small, data):
+    small.edit("components/retrieval_evaluator.py", "DRAWS = 100", "DRAWS = 101")
+
+    code, printed = small.run(*flags(data))
+
+    assert code in (0, 3), printed
+    assert small.executed() == RETRIEVAL_NODES
+
+
+def test_an_edited_model_is_trained_again_with_what_follows(small, data):
+    small.edit("models/match.py", "steps: int = 50", "steps: int = 51")
+
+    code, printed = small.run(*flags(data))
+
+    assert code in (0, 3), printed
+    assert small.executed() == MATCH_NODES
+
+
+def test_a_changed_photo_runs_everything_that_reads_photos(small, data):
+    photo = sorted((data / "individuals").glob("*/*.jpg"))[-1]
+    before = photo.stat()
+    content = bytearray(photo.read_bytes())
+    content[-20] ^= 1  # a bit of the last rows: same size, and the time is set back
+    photo.write_bytes(content)
+    os.utime(photo, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    code, printed = small.run(*flags(data))
+
+    assert code in (0, 3), printed
+    assert small.executed() == EVERY_NODE - SCHEMAS
+
+
+def test_a_stage_flag_runs_its_nodes_only(small, data):
+    code, printed = small.run(*flags(data), "--data_preprocessing")
+
+    assert code == 0, printed
+    states = {node["id"]: node["state"] for node in small.summary()["nodes"]}
+    assert states["DatasetImporter"] == states["PhotoCatalog"] == "cached"
+    assert states["SplitAssigner"] in ("run", "cached")
+    assert {state for name, state in states.items() if name not in
+            ("DatasetImporter", "PhotoCatalog", "SplitAssigner")} == {"skipped"}  # fmt: skip
+
+
+def test_a_stage_on_records_of_another_size_names_the_stage_to_run_first(small, data):
+    code, printed = small.run(*flags(data), "--image_size", "96", "--model_training")
+
+    assert code == 2
+    assert "image_size=64" in printed
+    assert "--data_processing first" in printed
+
+
+def test_a_stage_without_an_earlier_run_names_the_stage_to_run_first(data, tmp_path):
+    project = Project.copy(tmp_path)
+
+    code, printed = project.run(*flags(data), "--data_processing")
+
+    assert code == 2
+    assert "--data_extraction first" in printed
+
+
+def test_an_interrupted_run_keeps_nothing_of_the_running_node_and_goes_on(data, tmp_path):
+    project = Project.copy(tmp_path)
+    process = project.start(*flags(data), "--cropped", "--individual")
+    for line in process.stdout:
+        if "ImageExampleGen_individual" in line:  # StatisticsGen takes seconds
+            break
+    time.sleep(0.5)  # interrupt in the middle of a node, not between two
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+
+    assert process.returncode == 130
+    statistics = project.output / "artifacts" / "StatisticsGen_cropped" / "statistics"
+    assert not list(statistics.glob("*"))
+
+    code, printed = project.run(*flags(data), "--data_processing")
+    assert code == 0, printed
+    states = {node["id"]: node["state"] for node in project.summary()["nodes"]}
+    assert states["ImageExampleGen_individual"] == "cached"
+    assert states["DataGate"] == "run"
+
+
+def test_two_runs_on_one_output_folder_is_an_error(data, tmp_path):
+    project = Project.copy(tmp_path)
+    first = project.start(*flags(data))
+    while not (project.output / ".lock").exists() or not list((project.output / "logs").glob("*")):
+        time.sleep(0.1)
+
+    code, printed = project.run(*flags(data))
+    first.send_signal(signal.SIGINT)
+    first.communicate()
+
+    assert code == 2
+    assert "another run" in printed
+    assert str(first.pid) in printed
