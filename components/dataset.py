@@ -50,16 +50,20 @@ class Dataset:
 
 
 def list_containers(data: str) -> tuple[list[tuple[str, str]], int]:
-    """Lists the (source, path) of every file that a source claims, and counts the others.
+    """Lists the (source, path) of every file that a source claims, and counts what is left.
+
+    What is left are the other files of the sources' folders, and the other entries beside these
+    folders, which are not looked into.
 
     Raises:
       DataError: no source finds a file, or a source's files contradict each other.
     """
     claimed: list[tuple[str, str]] = []
-    total = len(_walk(data))
+    total = len(set(os.listdir(data)) - set(SOURCES))
     for source in SOURCES.values():
         paths = _walk(posixpath.join(data, source.name))
         claimed += [(source.name, f"{source.name}/{path}") for path in source.containers(paths)]
+        total += len(paths)
     if not claimed:
         raise DataError(
             f"data folder {data} holds no photos: expected a folder named "
@@ -74,9 +78,14 @@ def _names(folder: str) -> str:
 
 
 def _walk(folder: str) -> list[str]:
-    """Every file below a folder, relative to it; links to folders are followed."""
+    """Every file below a folder, relative to it; links to folders are followed, once each."""
     found = []
+    seen: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(parent) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(parent))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         relative = os.path.relpath(parent, folder)
         found += [posixpath.normpath(posixpath.join(relative, name)) for name in names]
@@ -121,8 +130,17 @@ def entries(data: str, dataset: Dataset) -> Iterator[Entry]:
     """Every file of every source, those in archives one by one.
 
     Raises:
-      DataError: an archive is damaged.
+      DataError: an archive is damaged, or holds a name twice.
     """
+    seen: set[tuple[str, str]] = set()
+    for entry in _entries(data, dataset):
+        if (entry.source, entry.name) in seen:
+            raise DataError(f"{entry.container} in {data} holds {entry.name} twice: remove one")
+        seen.add((entry.source, entry.name))
+        yield entry
+
+
+def _entries(data: str, dataset: Dataset) -> Iterator[Entry]:
     for container in dataset.containers:
         inside = container.path.partition("/")[2]
         if not container.path.endswith(".tar"):

@@ -94,7 +94,7 @@ class Classifier(keras.Model):
     ) -> Any:
         """Smoothed cross-entropy, mixed with distillation while training under a teacher."""
         present = self.net.get_layer("trained").present
-        loss = losses.smoothed_cross_entropy(y, y_pred, present, 0.1 if training else 0.0)
+        loss = losses.smoothed_cross_entropy(y, y_pred, present)
         if training and self.teacher is not None:
             answers = self.teacher(x, training=False)
             taught = losses.distillation(answers, y_pred, TEMPERATURE)

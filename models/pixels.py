@@ -12,6 +12,7 @@ import numpy as np
 
 PAD = 128  # mid grey: zero after scaling to [-1, 1], so a padded edge says nothing
 JPEG_QUALITY = 95
+MOST_PIXELS = 100_000_000  # of one photo: a header may promise what no memory can hold
 Box = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax in pixels
 
 
@@ -63,7 +64,11 @@ def size(data: bytes) -> tuple[int, int]:
 def _open(data: bytes) -> Any:
     from PIL import Image
 
-    return Image.open(io.BytesIO(data))
+    image = Image.open(io.BytesIO(data))
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise UnreadablePhotoError(f"{width} x {height} pixels, {MOST_PIXELS:,} is the most")
+    return image
 
 
 def _decode_jpeg(data: bytes, smallest_side: int) -> np.ndarray:

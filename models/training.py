@@ -19,7 +19,7 @@ from models import progress
 
 KERAS_MODEL = os.path.join("Format-Keras", "model.keras")
 # From scratch a net needs large steps; one that already sees must not forget.
-RATE = {"scratch": 2e-3, "pretrained": 5e-5, "head": 1e-2}
+RATE = {"scratch": 2e-3, "pretrained": 1e-4, "head": 3e-3}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,8 +26,10 @@ def lines(settings: Settings, summary: Mapping[str, Any], seconds: float) -> Ite
         yield from (f"  {reason}" for reason in gate["reasons"])
     yield ""
     yield from _states(summary, seconds)
+    ended = {node["id"] for node in summary["nodes"] if node["state"] in ("run", "cached")}
     for model, path in summary["pushed"].items():
-        yield f"{model:<9} {path or 'not pushed'}"
+        if f"Pusher_{model}" in ended:
+            yield f"{model:<9} {path or 'not pushed'}"
     yield f"artifacts {settings.pipeline_root}"
     yield f"metadata  {settings.metadata}"
 
@@ -39,6 +41,8 @@ def _photos(summary: Mapping[str, Any]) -> Iterator[str]:
             f"{source:<12} {row['offered']:>6} photos offered, {row['accepted']:>6} accepted, "
             f"{row['rejected']} rejected{f' ({reasons})' if reasons else ''}"
         )
+    if summary["ignored_files"]:
+        yield f"{summary['ignored_files']} file(s) belong to no source and were ignored"
     for view, splits in summary["splits"].items():
         yield f"{view:<12} " + ", ".join(f"{split} {n}" for split, n in splits.items())
     if summary["photos"]:

@@ -31,6 +31,7 @@ def summarise(
     return {
         "run_id": run,
         "photos": catalog.count(photos),
+        "ignored_files": _ignored(outputs.get("DatasetImporter")),
         "splits": _splits(photos, settings.views),
         "breed": _breed(verdicts["breed"]),
         "match": _match(verdicts["match"]),
@@ -68,6 +69,10 @@ def _photos(outputs: Mapping[str, Mapping[str, Any]]) -> list[catalog.Photo]:
     if "SplitAssigner" not in outputs:
         return []
     return list(catalog.read(outputs["SplitAssigner"]["splits"].uri))
+
+
+def _ignored(outputs: Mapping[str, Any] | None) -> int:
+    return int(outputs["entries"].properties["ignored"].int_value) if outputs else 0
 
 
 def _splits(photos: Sequence[catalog.Photo], views: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -4,13 +4,14 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import TextIO
 
 from models.progress import log
 
-_EVERY = 10.0  # seconds between status lines where they can't be overwritten
+_EVERY = 15.0  # seconds between status lines where they can't be overwritten
 
 
 class InterruptedRunError(Exception):
@@ -34,18 +35,35 @@ class Terminal(logging.Handler):
         self._node: str | None = None
         self._number = 0
         self._ran = False
+        self._text = ""
+        self._done = threading.Event()
+        self._lock = threading.RLock()
         self._started = self._shown = time.monotonic()
+
+    def tick(self) -> None:
+        """Keeps the clock of the status line going, once a second, until `close`."""
+        while not self._done.wait(1):
+            with self._lock:
+                if self._node:
+                    self._status(self._text)
+
+    def close(self) -> None:
+        """Ends `tick`."""
+        self._done.set()
+        super().close()
 
     def say(self, text: str = "") -> None:
         """Prints a line that stays."""
-        self._stream.write(("\r\033[K" if self._live else "") + text + "\n")
-        self._stream.flush()
+        with self._lock:
+            self._stream.write(("\r\033[K" if self._live else "") + text + "\n")
+            self._stream.flush()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Takes progress, and TFX's own words about where it is."""
         text = str(record.msg)
         if record.name == log.name:
-            self._status(record.getMessage())
+            self._text = record.getMessage()
+            self._status(self._text)
         elif text == "Component %s is running.":
             self._begin(str(record.args[0]))  # type: ignore[index]
         elif text == "Component %s is finished.":
@@ -65,6 +83,7 @@ class Terminal(logging.Handler):
     def _begin(self, node: str) -> None:
         self._node, self._ran = node, False
         self._number += 1
+        self._text = ""
         self._started = time.monotonic()
         self._shown = self._started
         self._overwrite("")
@@ -86,7 +105,7 @@ class Terminal(logging.Handler):
 
     def _overwrite(self, text: str) -> None:
         if self._live:
-            width = os.get_terminal_size(self._stream.fileno()).columns
+            width = os.get_terminal_size(self._stream.fileno()).columns or 80
             seconds = time.monotonic() - self._started
             place = f"  {self._place()} {self._node} {seconds:.0f} s " if self._node else "  "
             self._stream.write("\r\033[K" + (place + text)[: width - 1])
@@ -108,10 +127,12 @@ def quiet(log_file: str) -> Iterator[Terminal]:
         terminal = Terminal(stream)
         log.setLevel(logging.INFO)
         log.addHandler(terminal)
+        threading.Thread(target=terminal.tick, daemon=True).start()
         try:
             yield terminal
         finally:
             log.removeHandler(terminal)
+            terminal.close()
             sys.stdout.flush()
             sys.stderr.flush()
             for number, descriptor in enumerate(kept, start=1):

@@ -198,6 +198,7 @@ def test_every_photo_is_accounted_for(small, data):
     for source in summary["photos"].values():
         assert source["offered"] == source["accepted"] + source["rejected"]
         assert source["rejected"] == sum(source["reasons"].values())
+    assert summary["ignored_files"] == 1
     assert sum(summary["splits"]["individual"].values()) == photos["accepted"]
     accepted = summary["photos"]["stanford"]["accepted"]
     assert sum(summary["splits"]["cropped"].values()) == accepted

@@ -46,7 +46,7 @@ def test_pixels_are_scaled_to_what_the_network_was_trained_on():
 
 
 def test_an_unknown_name_is_an_error_that_lists_the_known():
-    with pytest.raises(ValueError, match="unknown backbone 'vgg'.*mobilenet_v2"):
+    with pytest.raises(ValueError, match=r"unknown backbone 'vgg'.*mobilenet_v2"):
         backbones.get("vgg")
 
 

@@ -26,9 +26,9 @@ def test_mean_average_precision_by_hand():
 
 
 def test_average_precision_of_several_right_photos_by_hand():
-    # From a at 0: a10, b20, a30: (1/1 + 2/3) / 2 = 5/6. From a at 10: a0 is as near as b20, so the
-    # angles are uneven: a0 (11 away), b21 (10), a30 (19): b, a, a: (1/2 + 2/3) / 2 = 7/12. From a
-    # at 30: b21, a11, a0: 7/12. b has no other photo. Mean: (5/6 + 7/12 + 7/12) / 3 = 2/3.
+    # From a at 0: a11, b21, a30: (1/1 + 2/3) / 2 = 5/6. From a at 11: b21, a0, a30:
+    # (1/2 + 2/3) / 2 = 7/12. From a at 30: b21, a11, a0: 7/12. b has no other photo.
+    # Mean: (5/6 + 7/12 + 7/12) / 3 = 2/3.
     value = match.mean_average_precision(at_angles(0, 11, 21, 30), ["a", "a", "b", "a"])
 
     assert value == pytest.approx(2 / 3)
@@ -75,7 +75,7 @@ def test_calibration_is_the_balanced_logistic_regression(share):
 
 
 def test_calibration_of_mirrored_pairs_has_its_half_in_the_middle():
-    # Same dog at 0.1 and 0.5, different at 0.3 and 0.7 less: the kinds mirror each other at 0.1.
+    # The same dog at 0.1 and 0.5, other dogs at 0.1 and -0.3: mirror images about 0.1.
     cosines = np.array([0.1, 0.5, 0.1, -0.3])
     same = np.array([True, True, False, False])
 

@@ -1,3 +1,7 @@
+import io
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -27,8 +31,6 @@ def exif(orientation):
 
 
 def reopened(data):
-    import io
-
     return Image.open(io.BytesIO(data))
 
 
@@ -146,6 +148,16 @@ def test_other_truncated_photos_are_unreadable(kind, picture, encoded):
 def test_bytes_that_are_no_photo_are_unreadable(read, data):
     with pytest.raises(pixels.UnreadablePhotoError):
         read(data)
+
+
+@pytest.mark.parametrize("read", [pixels.decode, pixels.size])
+def test_a_header_that_promises_a_giant_is_unreadable(read, picture, encoded):
+    data = encoded(picture(8, 8), "PNG")
+    header = b"IHDR" + struct.pack(">II", 50_000, 50_000) + data[24:29]
+    checked = header + struct.pack(">I", zlib.crc32(header))
+
+    with pytest.raises(pixels.UnreadablePhotoError):
+        read(data[:12] + checked + data[33:])
 
 
 def test_a_jpeg_may_come_back_reduced_but_no_smaller_than_asked(picture, encoded):

@@ -144,10 +144,7 @@ def test_job_reads_what_tfx_gives():
         serving_model_dir="model/Format-Serving",
         model_run_dir="run",
         base_model="teacher/Format-Serving",
-        custom_config={
-            **{"backbone": "small_cnn", "image_size": 32, "epochs": 3, "batch_size": 4},
-            **{"pretrained": False, "seed": 0, "vocabulary": ""},
-        },
+        custom_config=dataclasses.asdict(CONFIG),
     )
 
     read = training.Job.of(fn_args)

@@ -118,19 +118,24 @@ def test_the_closing_table_shows_metrics_gates_and_paths(tmp_path):
     found = {
         "photos": {"stanford": {"offered": 3, "accepted": 2, "rejected": 1,
                                 "reasons": {"unreadable": 1}}},
+        "ignored_files": 2,
         "splits": {"cropped": {"train": 2, "val": 0, "test": 0}},
         "breed": {"teacher": {"top1": 0.5}, "student": {"top1": 0.25, "examples": 4.0}},
         "match": {"recall@1": 0.75, "untrained.recall@1": 0.5},
         "gates": [{"gate": "breed", "passed": False, "reasons": ["FAILED floor: too low"]}],
         "pushed": {"breed": None, "match": "serving/match/1"},
-        "nodes": [{"id": "DataGate", "state": "cached", "seconds": 0.1}],
+        "nodes": [
+            {"id": "Pusher_breed", "state": "cached", "seconds": 0.1},
+            {"id": "Pusher_match", "state": "run", "seconds": 0.1},
+        ],
     }  # fmt: skip
 
     text = "\n".join(report.lines(_settings(tmp_path), found, 12.0))
 
     for words in (
-        "unreadable 1", "train 2", "0.250", "0.750", "untrained", "gate breed: REFUSED",
-        "FAILED floor: too low", "not pushed", "serving/match/1", "1 cached, in 12 s",
+        "unreadable 1", "2 file(s) belong to no source", "train 2", "0.250", "0.750",
+        "untrained", "gate breed: REFUSED",
+        "FAILED floor: too low", "not pushed", "serving/match/1", "1 run, 1 cached, in 12 s",
     ):  # fmt: skip
         assert words in text
 

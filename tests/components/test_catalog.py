@@ -1,0 +1,99 @@
+import dataclasses
+import json
+
+import pytest
+
+from components import catalog
+from components.catalog import Photo
+from components.sources.base import Reason
+
+FULL = Photo(
+    photo_id="stanford/Images/a/b.jpg",
+    source="stanford",
+    uri="stanford/images.tar",
+    offset=512,
+    size=99,
+    sha256="ab12",
+    width=500,
+    height=375,
+    breed="Shih-Tzu",
+    dog_id="individuals/Bärli",
+    bodies=((1.0, 2.0, 30.5, 40.0), (0.0, 0.0, 100.0, 100.0)),
+    head_box=(1.0, 2.0, 3.0, 4.0),
+    licence="mine",
+    split="val",
+)
+BARE = Photo("individuals/x/1.jpg", "individuals", "individuals/x/1.jpg", 0, 1, "cd34")
+
+
+@pytest.mark.parametrize("photo", [FULL, BARE, dataclasses.replace(BARE, reason=Reason.EXACT_COPY)])
+def test_a_row_comes_back_from_its_line(photo):
+    line = photo.to_json()
+
+    assert "\n" not in line
+    assert Photo.from_json(line) == photo
+    assert isinstance(Photo.from_json(line).reason, Reason | None)
+
+
+def test_the_line_holds_the_whole_contract():
+    row = json.loads(FULL.to_json())
+
+    assert set(row) >= {
+        "photo_id", "source", "uri", "sha256", "width", "height", "breed", "dog_id", "body_box",
+        "head_box", "licence", "split", "reason",
+    }  # fmt: skip
+
+
+def test_the_body_box_is_that_of_the_largest_dog():
+    assert FULL.body_box == (0.0, 0.0, 100.0, 100.0)
+    assert BARE.body_box is None
+
+
+@pytest.mark.parametrize(
+    ("breed", "dog_id", "views"),
+    [
+        ("pug", None, ["cropped", "uncropped"]),
+        (None, "individuals/x", ["individual"]),
+        ("pug", "individuals/x", ["cropped", "uncropped", "individual"]),
+        (None, None, []),
+    ],
+)
+def test_a_photo_belongs_to_the_views_that_know_enough_of_it(breed, dog_id, views):
+    photo = dataclasses.replace(BARE, breed=breed, dog_id=dog_id)
+
+    assert [view for view in catalog.VIEWS if catalog.in_view(photo, view)] == views
+
+
+def test_written_rows_are_read_back_in_the_order_of_the_parts(tmp_path):
+    catalog.write(str(tmp_path), [BARE], "photos-00001.jsonl")
+    catalog.write(str(tmp_path), [FULL, FULL], "photos-00000.jsonl")
+    (tmp_path / "photos-00002.jsonl.partial").write_text("half a li")
+
+    assert list(catalog.read(str(tmp_path))) == [FULL, FULL, BARE]
+
+
+def test_a_part_that_is_written_again_replaces_the_first(tmp_path):
+    catalog.write(str(tmp_path), [FULL, FULL])
+    catalog.write(str(tmp_path), [BARE])
+
+    assert list(catalog.read(str(tmp_path))) == [BARE]
+
+
+def test_counts_add_up_by_source_and_reason():
+    reasons = [None, Reason.UNREADABLE, Reason.EXACT_COPY, Reason.EXACT_COPY]
+    rows = [dataclasses.replace(FULL, reason=reason) for reason in reasons]
+
+    counts = catalog.count([*rows, BARE])
+
+    assert counts == {
+        "stanford": {
+            "offered": 4,
+            "accepted": 1,
+            "rejected": 3,
+            "reasons": {"unreadable": 1, "exact_copy": 2},
+        },
+        "individuals": {"offered": 1, "accepted": 1, "rejected": 0, "reasons": {}},
+    }
+    for row in counts.values():
+        assert row["offered"] == row["accepted"] + row["rejected"]
+        assert row["rejected"] == sum(row["reasons"].values())

@@ -1,0 +1,99 @@
+import numpy as np
+
+from components import pair_scores
+
+
+def names(count, photos=2):
+    ids = [f"s/{number}" for number in range(count)]
+    return ids, [f"dog-{number // photos}" for number in range(count)]
+
+
+def at_angles(*degrees):
+    turns = np.radians(degrees)
+    return np.stack([np.cos(turns), np.sin(turns)], axis=1)
+
+
+def test_few_photos_give_every_pair_once():
+    first, second = pair_scores.choose_pairs(*names(4))
+
+    pairs = list(zip(first.tolist(), second.tolist(), strict=True))
+    assert pairs == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+
+
+def test_many_photos_give_at_most_half_of_either_kind():
+    # 300 photos of 3 dogs: 3 * 4,950 = 14,850 pairs of the same dog, 30,000 of others.
+    ids, dogs = names(300, photos=100)
+
+    first, second = pair_scores.choose_pairs(ids, dogs)
+
+    same = np.array(dogs)[first] == np.array(dogs)[second]
+    assert same.sum() == (~same).sum() == pair_scores.MOST_PAIRS // 2
+    assert (first < second).all()
+    assert len(set(zip(first.tolist(), second.tolist(), strict=True))) == len(first)
+
+
+def test_all_pairs_of_the_same_dog_are_kept_while_they_are_few():
+    ids, dogs = names(300)
+
+    first, second = pair_scores.choose_pairs(ids, dogs)
+
+    same = np.array(dogs)[first] == np.array(dogs)[second]
+    assert same.sum() == 150
+    assert (~same).sum() == pair_scores.MOST_PAIRS // 2
+
+
+def test_the_draw_depends_on_the_photos_alone():
+    ids, dogs = names(300)
+    renamed = [f"t/{number}" for number in range(300)]
+
+    drawn, again = pair_scores.choose_pairs(ids, dogs), pair_scores.choose_pairs(ids, dogs)
+    other = pair_scores.choose_pairs(renamed, dogs)
+
+    assert np.array_equal(drawn, again)
+    assert not np.array_equal(drawn, other)
+
+
+def test_the_nearest_other_is_never_the_same_dog():
+    embeddings = at_angles(0, 5, 12, 90)
+
+    nearest = pair_scores.nearest_others(embeddings, ["a", "a", "b", "b"])
+
+    assert nearest.tolist() == [2, 2, 1, 1]
+
+
+def test_pairs_of_one_dog_and_look_alikes_are_hard():
+    # Seen from a0 and a5 the nearest other dog is b12; from b12 it is a5, from b90 c80, from c80
+    # b90. So the hard negatives are a0-b12, a5-b12 and b90-c80.
+    dogs = ["a", "a", "b", "b", "c"]
+    first, second = np.triu_indices(5, k=1)
+
+    sets = pair_scores.pair_sets(first, second, dogs, at_angles(0, 5, 12, 90, 80))
+
+    found = zip(first.tolist(), second.tolist(), sets, strict=True)
+    hard = [(a, b) for a, b, kinds in found if kinds == ["all", "hard"]]
+    assert hard == [(0, 1), (0, 2), (1, 2), (2, 3), (3, 4)]
+
+
+def test_every_pair_is_in_the_set_all():
+    first, second = pair_scores.choose_pairs(*names(6))
+
+    sets = list(pair_scores.pair_sets(first, second, names(6)[1], at_angles(*range(0, 60, 10))))
+
+    assert len(sets) == 15
+    assert all(kinds[0] == "all" for kinds in sets)
+    assert any(kinds == ["all"] for kinds in sets)
+
+
+def test_embed_goes_through_all_photos_in_batches_and_in_order():
+    photos = [bytes([number]) for number in range(150)]
+    batches = []
+
+    def encode(batch):
+        batches.append(len(batch))
+        return np.array([[data[0]] for data in batch], np.float32)
+
+    embeddings = pair_scores.embed(photos, encode, "test")
+
+    assert embeddings[:, 0].tolist() == list(range(150))
+    assert sum(batches) == 150
+    assert max(batches) <= 64
