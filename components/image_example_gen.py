@@ -179,7 +179,9 @@ def to_example(
 
 
 def box_features(photo: Photo, side: int) -> dict[str, examples.Value]:
-    """Every dog's box, relative to the padded square, and its class."""
+    """Every dog's box, relative to the padded square, and its class; nothing without a box."""
+    if not photo.bodies:
+        return {}
     height, width, top, left = pixels.square(photo.height, photo.width, side)
     scale_x, scale_y = width / photo.width, height / photo.height
     boxes = {

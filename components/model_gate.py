@@ -47,8 +47,13 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
         metrics |= retrieval_metrics(retrieval.uri)
     results = [judge(Rule(**rule), metrics) for rule in json.loads(rules)]
     passed = all(result["passed"] for result in results)
+    verdict = {
+        "passed": passed,
+        "rules": results,
+        "metrics": {name: _plain(value) for name, value in metrics.items()},
+    }
     with fileio.open(os.path.join(blessing.uri, VERDICT), "w") as file:
-        file.write(json.dumps({"passed": passed, "rules": results, "metrics": metrics}, indent=1))
+        file.write(json.dumps(verdict, indent=1, allow_nan=False))
     with fileio.open(os.path.join(blessing.uri, "BLESSED" if passed else "NOT_BLESSED"), "w") as f:
         f.write("")
     blessing.set_int_custom_property("blessed", int(passed))
@@ -96,8 +101,18 @@ def judge(rule: Rule, metrics: Mapping[str, float]) -> dict[str, Any]:
 def _result(
     rule: Rule, passed: bool, value: float, bound: float | None, reason: str
 ) -> dict[str, Any]:
-    number = None if math.isnan(value) else value
-    return {"rule": rule.name, "passed": passed, "value": number, "bound": bound, "reason": reason}
+    return {
+        "rule": rule.name,
+        "passed": passed,
+        "value": _plain(value),
+        "bound": _plain(bound),
+        "reason": reason,
+    }
+
+
+def _plain(value: float | None) -> float | None:
+    """A number that JSON has, None for what it has not."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 _NAMES = {

@@ -24,6 +24,7 @@ from models.progress import Rate
 
 MOST_PAIRS = 20_000
 _BATCH = 64
+_ROWS = 1024  # of the similarity matrix that are held at a time
 
 
 @component
@@ -145,33 +146,60 @@ def _scorer(model: standard_artifacts.Model) -> Callable[[np.ndarray, np.ndarray
     return scores
 
 
-def choose_pairs(ids: Sequence[str], dogs: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs of photos, or `MOST_PAIRS` of them by a hash of their ids: two int arrays [P]."""
-    first, second = np.triu_indices(len(ids), k=1)
-    if len(first) > MOST_PAIRS:
-        same = np.asarray(dogs)[first] == np.asarray(dogs)[second]
-        kept = np.concatenate([_sample(np.flatnonzero(kind), ids) for kind in (same, ~same)])
-        first, second = first[kept], second[kept]
-    return first, second
+def choose_pairs(
+    ids: Sequence[str], dogs: Sequence[str], nearest: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of photos, or `MOST_PAIRS` of them.
+
+    When there are too many, half are positives, and the other half are all hard negatives and a
+    random draw of the rest, seeded by the photos' ids.
+
+    Args:
+      ids: photo ids [N].
+      dogs: [N].
+      nearest: for every photo, the most similar photo of another dog: int [N].
+
+    Returns:
+      Two int arrays [P], the first photo of each pair before the second.
+    """
+    if len(ids) * (len(ids) - 1) // 2 <= MOST_PAIRS:
+        first, second = np.triu_indices(len(ids), k=1)
+        return first, second
+    seed = hashlib.sha256("\0".join(ids).encode()).digest()[:8]
+    random = np.random.default_rng(int.from_bytes(seed, "big"))
+    names = np.unique(np.asarray(dogs), return_inverse=True)[1]
+    half = MOST_PAIRS // 2
+    positives = random.permutation(_positives(names))[:half]
+    hard = np.unique(np.sort(np.stack([np.arange(len(ids)), nearest], axis=1)), axis=0)
+    drawn = np.sort(random.integers(len(ids), size=(4 * MOST_PAIRS, 2)))
+    drawn = drawn[names[drawn[:, 0]] != names[drawn[:, 1]]]
+    negatives = np.concatenate([random.permutation(hard), drawn])
+    _, order = np.unique(negatives, axis=0, return_index=True)
+    chosen = np.concatenate([positives, negatives[np.sort(order)][:half]])
+    return chosen[:, 0], chosen[:, 1]
 
 
-def _sample(pairs: np.ndarray, ids: Sequence[str]) -> np.ndarray:
-    """At most half of `MOST_PAIRS`, drawn from a seed of the photos' ids."""
-    seed = int.from_bytes(hashlib.sha256("\0".join(ids).encode()).digest()[:8], "big")
-    random = np.random.default_rng(seed)
-    return random.permutation(pairs)[: MOST_PAIRS // 2]
+def _positives(names: np.ndarray) -> np.ndarray:
+    """All pairs of photos of one dog: int [P, 2]."""
+    groups = [np.flatnonzero(names == name) for name in range(names.max() + 1)]
+    pairs = [group[np.stack(np.triu_indices(len(group), k=1), axis=1)] for group in groups]
+    return np.concatenate(pairs)
 
 
 def nearest_others(embeddings: np.ndarray, dogs: Sequence[str]) -> np.ndarray:
     """For every photo, the most similar photo of another dog: int [N]."""
-    names = np.asarray(dogs)
-    similarity = embeddings @ embeddings.T
-    similarity[names[:, None] == names[None, :]] = -np.inf
-    return similarity.argmax(axis=1)
+    names = np.unique(np.asarray(dogs), return_inverse=True)[1]
+    nearest = []
+    for start in range(0, len(names), _ROWS):
+        rows = slice(start, start + _ROWS)
+        similarity = embeddings[rows] @ embeddings.T
+        similarity[names[rows, None] == names[None, :]] = -np.inf
+        nearest.append(similarity.argmax(axis=1))
+    return np.concatenate(nearest)
 
 
 def pair_sets(
-    first: np.ndarray, second: np.ndarray, dogs: Sequence[str], untrained: np.ndarray
+    first: np.ndarray, second: np.ndarray, dogs: Sequence[str], nearest: np.ndarray
 ) -> Iterator[list[str]]:
     """The sets of every pair: "all", and "hard" for positives and for hard negatives.
 
@@ -179,7 +207,6 @@ def pair_sets(
     look-alikes. (The individual view knows no breeds; where it does, the same breed is hard.)
     """
     names = np.asarray(dogs)
-    nearest = nearest_others(untrained, dogs)
     for a, b in zip(first, second, strict=True):
         hard = names[a] == names[b] or nearest[a] == b or nearest[b] == a
         yield ["all", "hard"] if hard else ["all"]
@@ -194,7 +221,8 @@ def _write(
 ) -> None:
     import tensorflow as tf
 
-    first, second = choose_pairs(ids, dogs)
+    nearest = nearest_others(embedded["untrained"], dogs)
+    first, second = choose_pairs(ids, dogs, nearest)
     columns = {"model": features.PAIR_SCORE, "baseline": features.PAIR_BASELINE_SCORE}
     scores = {
         columns[name]: score(embedded[name][first], embedded[name][second])
@@ -203,7 +231,7 @@ def _write(
     folder = os.path.join(artifact.uri, "Split-test")
     fileio.makedirs(folder)
     with tf.io.TFRecordWriter(os.path.join(folder, "data_tfrecord-00000-of-00001")) as writer:
-        for row, sets in enumerate(pair_sets(first, second, dogs, embedded["untrained"])):
+        for row, sets in enumerate(pair_sets(first, second, dogs, nearest)):
             a, b = int(first[row]), int(second[row])
             writer.write(
                 features.serialize(

@@ -46,7 +46,9 @@ def PhotoCatalog(  # noqa: N802 - TFX names the node after the function
     del code
     with fileio.open(os.path.join(schema, vocabulary.FILE)) as file:
         breeds = vocabulary.parse(file.read())
-    offered = mark_copies(list_photos(dataset_importer.read(entries.uri), breeds, data))
+    offered = list_photos(dataset_importer.read(entries.uri), breeds, data)
+    looked = os.path.join(photos.uri, "looked-at")
+    fileio.makedirs(looked)
     chunks = [
         (number, offered[start : start + _CHUNK])
         for number, start in enumerate(range(0, len(offered), _CHUNK))
@@ -57,9 +59,11 @@ def PhotoCatalog(  # noqa: N802 - TFX names the node after the function
             pipeline
             | "Chunks" >> beam.Create(chunks)
             | "Spread" >> beam.Reshuffle()
-            | "Look" >> beam.ParDo(_Look(data, photos.uri, len(offered)))
+            | "Look" >> beam.ParDo(_Look(data, looked, len(offered)))
         )
-    rows = list(catalog.read(photos.uri))
+    rows = mark_copies(catalog.read(looked))
+    catalog.write(photos.uri, rows)
+    fileio.rmtree(looked)
     if len(rows) != len(offered):
         raise RuntimeError(f"{len(offered)} photos were offered, {len(rows)} were written")
     photos.offered = len(rows)
@@ -85,8 +89,9 @@ def list_photos(entries: Iterable[Entry], breeds: vocabulary.Vocabulary, data: s
 
 def _row(offer: Offer, breeds: vocabulary.Vocabulary) -> Photo:
     entry = offer.entry
-    breed = breeds.canonical(entry.source, offer.breed) if offer.breed else None
-    unknown = Reason.UNKNOWN_BREED if offer.breed and not breed else None
+    named = offer.breed is not None
+    breed = breeds.canonical(entry.source, offer.breed or "") if named else None
+    unknown = Reason.UNKNOWN_BREED if named and breed is None else None
     return Photo(
         photo_id=f"{entry.source}/{entry.name}",
         source=entry.source,
@@ -102,7 +107,7 @@ def _row(offer: Offer, breeds: vocabulary.Vocabulary) -> Photo:
     )
 
 
-def mark_copies(photos: list[Photo]) -> list[Photo]:
+def mark_copies(photos: Iterable[Photo]) -> list[Photo]:
     """Rejects every photo whose exact bytes were already accepted from an earlier row."""
     seen: set[str] = set()
     marked = []

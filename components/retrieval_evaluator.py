@@ -67,11 +67,12 @@ def measure(embeddings: np.ndarray, dogs: Sequence[str]) -> dict[str, float]:
 def _ranks(embeddings: np.ndarray, dog: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The place (0 is first) of the right dog for every probe of one draw.
 
-    Ties count against the model: a dog that scores the same stands before the right one.
+    Ties count against the model: a dog that scores the same stands before the right one, and so
+    does every dog when the scores are no numbers.
     """
     order = random.permutation(len(dog))
     gallery = np.array([order[dog[order] == one][0] for one in range(dog.max() + 1)])
     probes = np.setdiff1d(np.arange(len(dog)), gallery)
     similarity = embeddings[probes] @ embeddings[gallery].T
     right = similarity[np.arange(len(probes)), dog[probes]]
-    return np.asarray((similarity >= right[:, None]).sum(axis=1) - 1)
+    return np.asarray((~(similarity < right[:, None])).sum(axis=1) - 1)

@@ -25,7 +25,7 @@ def breed_student(fn_args: Any) -> None:
     """Trains the same network on the halved picture, from its teacher and under it."""
     job = Job.of(fn_args)
     assert job.base is not None, "the graph gives the student its teacher"
-    teacher = load_keras(job.base)
+    teacher = load_keras(job.base, {"TrainedClassesOnly": breed.TrainedClassesOnly})
     half = backbones.get(job.config.backbone).build(job.config.image_size // 2)
     net = _classifier(job, half, halve=True)
     net.set_weights(teacher.get_weights())
@@ -67,13 +67,15 @@ def evaluate(net: keras.Model, batches: Any) -> tuple[float, float]:
     """Top-1 accuracy and smoothed cross-entropy over batches of (image, label).
 
     The second chooses the epoch: on a small split many epochs tie in accuracy. It is smoothed as in
-    training, else the epoch that is least sure of itself would win.
+    training, else the epoch that is least sure of itself would win, and leaves out photos of breeds
+    that training never saw, whose loss no epoch can change.
     """
     present = net.get_layer("trained").present
     right, loss, total = 0, 0.0, 0
     for images, labels in batches:
         logits = net(images, training=False)
         right += int((logits.numpy().argmax(axis=1) == labels.numpy()).sum())
-        loss += float(tf.reduce_sum(losses.smoothed_cross_entropy(labels, logits, present)))
+        known = tf.gather(present, labels)
+        loss += float(tf.reduce_sum(known * losses.smoothed_cross_entropy(labels, logits, present)))
         total += len(labels)
     return right / total, loss / total

@@ -96,7 +96,7 @@ def identities(
     Args:
       records: the training records.
       side: pixels.
-      dogs: P, how many dogs stand in a batch.
+      dogs: P, how many dogs stand in a batch, or as many as there are.
       photos: K, how many photos of each; a dog with fewer repeats some (augmented differently).
       seed: of the draw and of the augmentation.
 
@@ -104,6 +104,8 @@ def identities(
       tf.data.Dataset of (image [P*K, side, side, 3], dog [P*K]: int32, equal for the same dog).
     """
     import tensorflow as tf
+
+    dogs = min(dogs, len({record.dog_id for record in records}))
 
     def example(drawn: Any, example_seed: Any) -> Any:
         serialized, dog = drawn

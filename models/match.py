@@ -87,8 +87,11 @@ def mean_average_precision(embeddings: np.ndarray, dogs: Sequence[str]) -> float
       dogs: [N].
 
     Returns:
-      The mean over the photos whose dog has another photo; 0 when there is none.
+      The mean over the photos whose dog has another photo; 0 when there is none, or when the
+      embeddings are no numbers.
     """
+    if not np.isfinite(embeddings).all():
+        return 0.0
     names = np.asarray(dogs)
     precisions = []
     for index in range(len(names)):

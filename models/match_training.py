@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models import backbones, examples, export, input_pipeline, match
+from models import backbones, breed, examples, export, input_pipeline, match
 from models.training import KERAS_MODEL, Config, Job, fit, load_keras, start_weights
 
 PHOTOS_PER_DOG = 4
@@ -41,7 +41,9 @@ def _match_backbone(job: Job) -> keras.Model:
     registered = backbones.get(job.config.backbone)
     backbone = registered.build(job.config.image_size)
     if job.base and tf.io.gfile.exists(os.path.join(job.base, KERAS_MODEL)):
-        backbone.set_weights(load_keras(job.base).get_layer("backbone").get_weights())
+        layers = {"TrainedClassesOnly": breed.TrainedClassesOnly}
+        teacher = load_keras(job.base, layers)
+        backbone.set_weights(teacher.get_layer("backbone").get_weights())
     elif job.base:
         registered.load(backbone, start_weights(job.base))
     return backbone

@@ -13,6 +13,8 @@ import numpy as np
 PAD = 128  # mid grey: zero after scaling to [-1, 1], so a padded edge says nothing
 JPEG_QUALITY = 95
 MOST_PIXELS = 100_000_000  # of one photo: a header may promise what no memory can hold
+_MIRRORED = (2, 4, 5, 7)  # EXIF orientations that are mirror images
+_QUARTER_TURNS = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}  # and how far each is turned
 Box = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax in pixels
 
 
@@ -86,8 +88,7 @@ def _to_rgb(image: Any) -> np.ndarray:
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):
-        grey = np.asarray(image, np.float32)
-        grey = grey / 257 if grey.max(initial=0) > 255 else grey
+        grey = np.asarray(image, np.float32) / (257 if image.mode.startswith("I") else 1)
         return np.repeat(np.clip(np.rint(grey), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -97,9 +98,9 @@ def _to_rgb(image: Any) -> np.ndarray:
 
 def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
     """Undoes an EXIF orientation (TIFF 6.0, tag 274: 1 upright, 2 to 8 mirrored or turned)."""
-    if orientation in (2, 4, 5, 7):
+    if orientation in _MIRRORED:
         image = image[:, ::-1]
-    quarter_turns = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}.get(orientation, 0)
+    quarter_turns = _QUARTER_TURNS.get(orientation, 0)
     return np.ascontiguousarray(np.rot90(image, quarter_turns)) if orientation != 1 else image
 
 
@@ -126,6 +127,7 @@ def fit(image: np.ndarray, side: int, crop: Box | None = None) -> np.ndarray:
 
     if crop:
         xmin, ymin, xmax, ymax = (int(edge + 0.5) for edge in crop)
+        xmin, ymin = min(xmin, image.shape[1] - 1), min(ymin, image.shape[0] - 1)
         image = image[ymin : max(ymax, ymin + 1), xmin : max(xmax, xmin + 1)]
     height, width = image.shape[:2]
     new_height, new_width, top, left = square(height, width, side)
@@ -150,7 +152,7 @@ def fit_in_graph(data: Any, side: int) -> Any:
     """
     import tensorflow as tf
 
-    image = tf.io.decode_image(data, channels=3, expand_animations=False)
+    image = _upright_in_graph(_decode_in_graph(data), _orientation_in_graph(data))
     image.set_shape([None, None, 3])
     shape = tf.shape(image)
     scale = side / tf.reduce_max(shape[:2])
@@ -166,6 +168,68 @@ def fit_in_graph(data: Any, side: int) -> Any:
     padding = [[before[0], after[0]], [before[1], after[1]], [0, 0]]
     padded = tf.pad(resized, padding, constant_values=float(PAD))
     return tf.ensure_shape(padded, [side, side, 3])
+
+
+def _decode_in_graph(data: Any) -> Any:
+    """float32 [H, W, 3] in [0, 255]; the transparent pixels of a PNG become the padding."""
+    import tensorflow as tf
+
+    def png() -> Any:
+        image = tf.cast(tf.io.decode_png(data, channels=4), tf.float32)
+        opaque = image[..., 3:] / 255
+        return tf.round(image[..., :3] * opaque + PAD * (1 - opaque))
+
+    def jpeg() -> Any:
+        image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+        return tf.cast(image, tf.float32)
+
+    def other() -> Any:
+        return tf.cast(tf.io.decode_image(data, channels=3, expand_animations=False), tf.float32)
+
+    start = tf.strings.substr(data, 0, 3)
+    kinds = [(tf.equal(start, b"\xff\xd8\xff"), jpeg), (tf.equal(start, b"\x89PN"), png)]
+    return tf.case(kinds, default=other)
+
+
+def _orientation_in_graph(data: Any) -> Any:
+    """The EXIF orientation of a JPEG, int32, 1 where it says nothing.
+
+    Format: Exif 2.3 and TIFF 6.0. After the six bytes "Exif", 0, 0 the byte order, the place of
+    the first directory, its length, and entries of 12 bytes: tag, type, count, value.
+    """
+    import tensorflow as tf
+
+    head = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 0, 1 << 16), tf.uint8), tf.int32)
+    head = tf.concat([head, tf.zeros([64], tf.int32)], axis=0)
+    size = tf.size(head)
+    marker = [head[shift : size - 5 + shift] for shift in range(6)]
+    found = tf.reduce_all(tf.equal(tf.stack(marker, 1), list(b"Exif\0\0")), axis=1)
+    start = tf.cast(tf.argmax(found), tf.int32) + 6
+    little = tf.equal(head[start], ord("I"))
+
+    def number(places: Any, width: int) -> Any:
+        """Reads integers of `width` bytes; beyond the head there are zeros."""
+        steps = tf.range(width)
+        order = tf.where(little, steps, width - 1 - steps)
+        at = tf.clip_by_value(places[..., None] + order, 0, size - 1)
+        return tf.reduce_sum(tf.bitwise.left_shift(tf.gather(head, at), 8 * steps), axis=-1)
+
+    directory = start + number(start + 4, 4)
+    entries = directory + 2 + 12 * tf.range(tf.minimum(number(directory, 2), 256))
+    is_orientation = tf.equal(number(entries, 2), 0x0112)
+    value = tf.reduce_max(tf.where(is_orientation, number(entries + 8, 2), 1), axis=0)
+    sensible = tf.reduce_any(found) & tf.reduce_any(is_orientation) & (value >= 1) & (value <= 8)
+    return tf.where(sensible, value, 1)
+
+
+def _upright_in_graph(image: Any, orientation: Any) -> Any:
+    """`_upright` as TensorFlow ops: mirrored first, then turned."""
+    import tensorflow as tf
+
+    mirrored = tf.reduce_any(tf.equal(orientation, list(_MIRRORED)))
+    image = tf.cond(mirrored, lambda: image[:, ::-1], lambda: image)
+    turns = tf.gather([_QUARTER_TURNS.get(value, 0) for value in range(9)], orientation)
+    return tf.image.rot90(image, turns)
 
 
 def encode(image: np.ndarray) -> bytes:

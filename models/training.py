@@ -96,9 +96,10 @@ class Job:
             json.dump(history, file, indent=1)
 
 
-def load_keras(model_folder: str) -> keras.Model:
-    """Loads the trainable network of a model artifact."""
-    model: keras.Model = keras.saving.load_model(os.path.join(model_folder, KERAS_MODEL))
+def load_keras(model_folder: str, layers: Mapping[str, type]) -> keras.Model:
+    """Loads the trainable network of a model artifact, with the project's own layers in it."""
+    path = os.path.join(model_folder, KERAS_MODEL)
+    model: keras.Model = keras.saving.load_model(path, custom_objects=dict(layers))
     return model
 
 
@@ -136,10 +137,10 @@ def fit(
     steps = max(1, photos // config.batch_size)
     best = _KeepBest(score, steps, config)
     callbacks = [best, keras.callbacks.TensorBoard(job.log, write_graph=False)]
-    head = -(-config.epochs // 4) if head_first else 0
+    head = config.epochs // 4 if head_first else 0
     phases = [(0, head, RATE["head"]), (head, config.epochs, config.rate)]
     curves: dict[str, list[float]] = {}
-    for first, last, rate in phases:
+    for first, last, rate in (phase for phase in phases if phase[0] < phase[1]):
         _release(model.net.get_layer("backbone"), first >= head, config.pretrained)
         model.compile(optimizer=_optimizer(rate, steps * (last - first)), jit_compile=False)
         epochs = {"initial_epoch": first, "epochs": last, "steps_per_epoch": steps}
@@ -195,5 +196,6 @@ class _KeepBest(keras.callbacks.Callback):
         if logs is not None:
             logs["val_score"] = value
         self._last = f" · {name} {value:.3f}"
+        value = value if np.isfinite(value) else -np.inf
         if value > self._best or not self.weights:
             self._best, self.weights = value, self.model.net.get_weights()

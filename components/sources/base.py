@@ -103,6 +103,7 @@ class Source(Protocol):
         """
 
 
+_TAR_BLOCK = 512
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -136,6 +137,11 @@ def tar_entries(source: str, container: str, path: str) -> Iterator[Entry]:
                         raise tarfile.ReadError(f"it ends inside {member.name}")
                     name = posixpath.normpath(member.name)
                     yield Entry(source, name, container, member.offset_data, member.size)
+                stream.seek(archive.offset)
+                # The reader takes anything that is no header for the end: the end is two blocks of
+                # zeros, so an archive that stops or goes bad in between is told from a whole one.
+                if stream.read(_TAR_BLOCK) != bytes(_TAR_BLOCK):
+                    raise tarfile.ReadError(f"it is damaged at byte {archive.offset:,}")
         except tarfile.TarError as error:
             raise DataError(
                 f"{path}: expected a whole, uncompressed tar archive, but {error}: fetch it again, "

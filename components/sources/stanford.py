@@ -24,7 +24,7 @@ class Stanford:
 
     def containers(self, paths: Iterable[str]) -> list[str]:
         """The two archives, or the files of the two folders."""
-        found = sorted(path for path in paths if path.split("/")[0] in _names())
+        found = sorted(path for path in paths if _is_own(path))
         for archive, folder in _PARTS.items():
             packed = archive in found
             unpacked = any(path.startswith(f"{folder}/") for path in found)
@@ -53,8 +53,12 @@ class Stanford:
             yield Offer(entry, breed=breed, bodies=bodies, problem=problem)
 
 
-def _names() -> set[str]:
-    return {*_PARTS, *_PARTS.values()}
+def _is_own(path: str) -> bool:
+    if path in _PARTS:
+        return True
+    folder, _, inside = path.partition("/")
+    annotation = "." not in posixpath.basename(inside)
+    return (folder == "Images" and is_photo(inside)) or (folder == "Annotation" and annotation)
 
 
 def parse_boxes(xml: bytes) -> tuple[Box, ...]:
@@ -66,7 +70,7 @@ def parse_boxes(xml: bytes) -> tuple[Box, ...]:
     try:
         boxes = ElementTree.fromstring(xml).iterfind("object/bndbox")
         return tuple(_box(box) for box in boxes)
-    except (ElementTree.ParseError, TypeError, ValueError):
+    except (ElementTree.ParseError, LookupError, TypeError, ValueError):
         return ()
 
 

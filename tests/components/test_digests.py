@@ -103,15 +103,6 @@ def test_a_module_that_is_not_imported_does_not_count(project):
     assert digest(project) == before
 
 
-def test_a_module_that_is_imported_as_a_relative_one_counts(project):
-    edit(project, "models/helper.py", "from models.deep", "from .deep")
-    before = digest(project)
-
-    edit(project, "models/deep.py", "SCALE = 1", "SCALE = 2")
-
-    assert digest(project) != before
-
-
 def test_the_digest_does_not_depend_on_the_place(project, tmp_path_factory):
     other = tmp_path_factory.mktemp("other") / "copy"
     shutil.copytree(project, other)

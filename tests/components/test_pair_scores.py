@@ -13,8 +13,16 @@ def at_angles(*degrees):
     return np.stack([np.cos(turns), np.sin(turns)], axis=1)
 
 
+def others(dogs):
+    """For every photo some photo of another dog, here one that is half of the photos further on."""
+    half = len(dogs) // 2
+    nearest = (np.arange(len(dogs)) + half) % len(dogs)
+    assert all(dogs[near] != dogs[photo] for photo, near in enumerate(nearest))
+    return nearest
+
+
 def test_few_photos_give_every_pair_once():
-    first, second = pair_scores.choose_pairs(*names(4))
+    first, second = pair_scores.choose_pairs(*names(4), np.zeros(4, int))
 
     pairs = list(zip(first.tolist(), second.tolist(), strict=True))
     assert pairs == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
@@ -24,7 +32,7 @@ def test_many_photos_give_at_most_half_of_either_kind():
     # 300 photos of 3 dogs: 3 * 4,950 = 14,850 pairs of the same dog, 30,000 of others.
     ids, dogs = names(300, photos=100)
 
-    first, second = pair_scores.choose_pairs(ids, dogs)
+    first, second = pair_scores.choose_pairs(ids, dogs, others(dogs))
 
     same = np.array(dogs)[first] == np.array(dogs)[second]
     assert same.sum() == (~same).sum() == pair_scores.MOST_PAIRS // 2
@@ -35,19 +43,30 @@ def test_many_photos_give_at_most_half_of_either_kind():
 def test_all_pairs_of_the_same_dog_are_kept_while_they_are_few():
     ids, dogs = names(300)
 
-    first, second = pair_scores.choose_pairs(ids, dogs)
+    first, second = pair_scores.choose_pairs(ids, dogs, others(dogs))
 
     same = np.array(dogs)[first] == np.array(dogs)[second]
     assert same.sum() == 150
     assert (~same).sum() == pair_scores.MOST_PAIRS // 2
 
 
+def test_all_hard_negatives_are_kept():
+    ids, dogs = names(300)
+    nearest = others(dogs)
+
+    first, second = pair_scores.choose_pairs(ids, dogs, nearest)
+
+    chosen = set(zip(first.tolist(), second.tolist(), strict=True))
+    assert {tuple(sorted((photo, int(near)))) for photo, near in enumerate(nearest)} <= chosen
+
+
 def test_the_draw_depends_on_the_photos_alone():
     ids, dogs = names(300)
     renamed = [f"t/{number}" for number in range(300)]
 
-    drawn, again = pair_scores.choose_pairs(ids, dogs), pair_scores.choose_pairs(ids, dogs)
-    other = pair_scores.choose_pairs(renamed, dogs)
+    nearest = others(dogs)
+    drawn, again = (pair_scores.choose_pairs(ids, dogs, nearest) for _ in range(2))
+    other = pair_scores.choose_pairs(renamed, dogs, nearest)
 
     assert np.array_equal(drawn, again)
     assert not np.array_equal(drawn, other)
@@ -67,7 +86,8 @@ def test_pairs_of_one_dog_and_look_alikes_are_hard():
     dogs = ["a", "a", "b", "b", "c"]
     first, second = np.triu_indices(5, k=1)
 
-    sets = pair_scores.pair_sets(first, second, dogs, at_angles(0, 5, 12, 90, 80))
+    nearest = pair_scores.nearest_others(at_angles(0, 5, 12, 90, 80), dogs)
+    sets = pair_scores.pair_sets(first, second, dogs, nearest)
 
     found = zip(first.tolist(), second.tolist(), sets, strict=True)
     hard = [(a, b) for a, b, kinds in found if kinds == ["all", "hard"]]
@@ -75,9 +95,11 @@ def test_pairs_of_one_dog_and_look_alikes_are_hard():
 
 
 def test_every_pair_is_in_the_set_all():
-    first, second = pair_scores.choose_pairs(*names(6))
+    ids, dogs = names(6)
+    nearest = pair_scores.nearest_others(at_angles(*range(0, 60, 10)), dogs)
+    first, second = pair_scores.choose_pairs(ids, dogs, nearest)
 
-    sets = list(pair_scores.pair_sets(first, second, names(6)[1], at_angles(*range(0, 60, 10))))
+    sets = list(pair_scores.pair_sets(first, second, dogs, nearest))
 
     assert len(sets) == 15
     assert all(kinds[0] == "all" for kinds in sets)

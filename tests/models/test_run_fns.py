@@ -117,7 +117,7 @@ def test_a_breed_model_knows_its_two_breeds_by_name(trainer, request, picture):
 
 
 def test_the_student_has_the_shape_of_its_teacher_at_half_the_side(teacher, student):
-    first, second = (training.load_keras(str(folder)) for folder in (teacher, student))
+    first, second = (training.load_keras(str(folder), {}) for folder in (teacher, student))
 
     assert first.input_shape == second.input_shape == (None, SIDE, SIDE, 3)
     assert first.get_layer("backbone").input_shape == (None, SIDE, SIDE, 3)
@@ -137,7 +137,7 @@ def test_the_match_model_is_calibrated_and_embeds(matcher, picture):
 
 
 def test_the_match_model_starts_from_the_teachers_backbone(teacher, matcher):
-    first, second = (training.load_keras(str(folder)) for folder in (teacher, matcher))
+    first, second = (training.load_keras(str(folder), {}) for folder in (teacher, matcher))
     statistics = [
         [layer.moving_mean.numpy() for layer in net.get_layer("backbone").layers[-1].layers
          if hasattr(layer, "moving_mean")]
