@@ -12,11 +12,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run(*flags: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+def run(*flags: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, str(ROOT / "local_runner.py"), *flags],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -119,3 +119,18 @@ def test_a_source_folder_without_photos_is_exit_code_two(data, tmp_path):
 
     assert done.returncode == 2
     assert "holds no photos" in done.stderr
+
+
+def test_start_weights_that_cannot_be_fetched_are_exit_code_two(data, tmp_path):
+    (data / "individuals" / "rex" / "1.jpg").write_bytes(b"x")
+    nobody_listens = "http://127.0.0.1:9"
+
+    done = run(
+        "--data", str(data), "--backbone", "mobilenet_v2", cwd=tmp_path,
+        https_proxy=nobody_listens, HTTPS_PROXY=nobody_listens, KERAS_HOME=str(tmp_path / "keras"),
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("local_runner.py: the ImageNet weights of mobilenet_v2")
+    assert "--weights FILE" in done.stderr
+    assert not list((tmp_path / "output" / "inputs" / "imagenet").iterdir())
