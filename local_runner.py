@@ -7,6 +7,7 @@ python local_runner.py --data photos        everything, on your photos
 import argparse
 import os
 import sys
+from typing import NoReturn
 
 # Keras 3 has to be chosen before anything imports TensorFlow: TFX would choose Keras 2.
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
@@ -32,9 +33,16 @@ exit codes
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as all that comes after it does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"local_runner.py: {message} (--help lists the flags)\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(
+    result = _Parser(
         "local_runner.py",
         description="Trains the breed and the match model from a folder of dog photos, evaluates "
         "them, and pushes those that pass their gate. What has not changed is not done again.",
@@ -43,7 +51,11 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_data(result.add_argument_group("data and output"))
     _add_models(result.add_argument_group("models"))
-    _add_views(result.add_argument_group("views (default: cropped and individual)"))
+    _add_views(
+        result.add_argument_group(
+            "views (default: cropped and individual, as far as there are photos for them)"
+        )
+    )
     _add_stages(result.add_argument_group("stages (default: --pipeline)"))
     return result
 

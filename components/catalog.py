@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from components.sources.base import Reason
-from models.pixels import Box
+from models.geometry import Box
 
 SPLITS = ("train", "val", "test")
 VIEWS = ("cropped", "uncropped", "individual")
@@ -33,6 +33,7 @@ class Photo:
       licence: under which the photo came.
       split: train, val or test once assigned.
       reason: why it was rejected.
+      detail: what was found, for people.
     """
 
     photo_id: str
@@ -50,6 +51,7 @@ class Photo:
     licence: str = ""
     split: str | None = None
     reason: Reason | None = None
+    detail: str = ""
 
     @property
     def body_box(self) -> Box | None:
@@ -109,7 +111,8 @@ def count(photos: Iterable[Photo]) -> dict[str, dict[str, Any]]:
             photo.source, {"offered": 0, "accepted": 0, "rejected": 0, "reasons": {}}
         )
         row["offered"] += 1
-        row["rejected" if photo.reason else "accepted"] += 1
+        row["accepted"] += photo.split is not None
+        row["rejected"] += photo.reason is not None
         if photo.reason:
             row["reasons"][photo.reason] = row["reasons"].get(photo.reason, 0) + 1
     return counts

@@ -5,14 +5,15 @@ import dataclasses
 import hashlib
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from components.sources import SOURCES
-from components.sources.base import DataError, Entry, tar_entries
+from components.sources.base import DataError, Entry, is_photo, tar_entries
+from components.sources.registry import SOURCES
 from models.progress import Rate
 
 _READ = 1 << 22
+UNREADABLE = "unreadable"  # stands where the digest of a file would
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,7 @@ def list_containers(data: str) -> tuple[list[tuple[str, str]], int]:
     total = len(set(os.listdir(data)) - set(SOURCES))
     for source in SOURCES.values():
         paths = _walk(posixpath.join(data, source.name))
+        _check_names(paths, posixpath.join(data, source.name))
         claimed += [(source.name, f"{source.name}/{path}") for path in source.containers(paths)]
         total += len(paths)
     if not claimed:
@@ -70,6 +72,21 @@ def list_containers(data: str) -> tuple[list[tuple[str, str]], int]:
             f"{' or '.join(SOURCES)} in it (found {_names(data)})"
         )
     return sorted(claimed, key=lambda item: item[1]), total - len(claimed)
+
+
+def _check_names(paths: Iterable[str], where: str) -> None:
+    """Names are ids: they have to be text, which a file system does not ask of them."""
+    for path in paths:
+        if not _is_text(path):
+            raise DataError(f"{where}: the file name {path!a} is no UTF-8 text: rename it")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _names(folder: str) -> str:
@@ -107,6 +124,8 @@ def read_dataset(data: str) -> Dataset:
         try:
             return Container(source, path, os.path.getsize(full), sha256_of_file(full))
         except OSError as error:
+            if is_photo(path):  # one photo is a row of the ledger, not the end of the run
+                return Container(source, path, 0, UNREADABLE)
             raise DataError(f"{full} can't be read ({error.strerror}): mend or move it") from error
 
     containers = []
@@ -134,6 +153,7 @@ def entries(data: str, dataset: Dataset) -> Iterator[Entry]:
     """
     seen: set[tuple[str, str]] = set()
     for entry in _entries(data, dataset):
+        _check_names([entry.name], entry.container)
         if (entry.source, entry.name) in seen:
             raise DataError(f"{entry.container} in {data} holds {entry.name} twice: remove one")
         seen.add((entry.source, entry.name))

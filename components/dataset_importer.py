@@ -38,7 +38,6 @@ def DatasetImporter(  # noqa: N802 - TFX names the node after the function
     write(entries.uri, rows)
     entries.digest = digest
     entries.files = len(rows)
-    entries.ignored = found.ignored
 
 
 def write(folder: str, rows: list[Entry]) -> None:

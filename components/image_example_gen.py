@@ -38,7 +38,7 @@ def ImageExampleGen(  # noqa: N802 - TFX names the node after the function
     view: Parameter[str],
     image_size: Parameter[int],
     data: Parameter[str],
-    schema: Parameter[str],
+    breeds: Parameter[str],
     code: Parameter[str],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
@@ -50,18 +50,21 @@ def ImageExampleGen(  # noqa: N802 - TFX names the node after the function
       view: cropped, uncropped or individual.
       image_size: side of the square photos, pixels.
       data: the content-addressed data folder.
-      schema: the content-addressed schema folder, for the vocabulary.
+      breeds: the content-addressed breed table.
       code: digest of the code, for the cache.
       beam_pipeline: given by TFX.
+
+    Raises:
+      DataError: a split of the view is empty, or a photo changed since it was looked at.
     """
     del code
-    with fileio.open(os.path.join(schema, vocabulary.FILE)) as file:
-        breeds = vocabulary.parse(file.read())
+    table = vocabulary.read(breeds)
     shards = list(plan(catalog.read(splits.uri), view))
+    check_splits(shards, view)
     for split in catalog.SPLITS:
         fileio.makedirs(os.path.join(examples.uri, f"Split-{split}"))
     total = sum(len(photos) for _, photos in shards)
-    write = _WriteShard(data, examples.uri, view, image_size, breeds, total)
+    write = _WriteShard(data, examples.uri, view, image_size, table, total)
     assert beam_pipeline is not None, "TFX makes the Beam pipeline"
     with beam_pipeline as pipeline:
         _ = (
@@ -98,6 +101,27 @@ def plan(photos: Iterable[Photo], view: str) -> Iterator[tuple[str, list[Photo]]
         for number in range(shards):
             name = f"data_tfrecord-{number:05d}-of-{shards:05d}"
             yield os.path.join(f"Split-{split}", name), rows[number * SHARD : (number + 1) * SHARD]
+
+
+def check_splits(shards: Iterable[tuple[str, list[Photo]]], view: str) -> None:
+    """Sees that no split is empty, before anything is written.
+
+    Raises:
+      DataError: with what there is, and what to add.
+    """
+    photos = [photo for _, rows in shards for photo in rows]
+    found = {photo.split for photo in photos}
+    empty = [split for split in catalog.SPLITS if split not in found]
+    if not empty:
+        return
+    dogs = len({photo.dog_id for photo in photos})
+    what = (
+        f"{dogs} dogs were accepted, and a dog goes where the hash of its id says, one in ten to "
+        "val and one in ten to test: add dogs"
+        if view == "individual"
+        else f"{len(photos)} photos of a known breed were accepted: add photos"
+    )
+    raise DataError(f"view {view}: nothing in {' and '.join(empty)}; {what}")
 
 
 class _WriteShard(beam.DoFn):

@@ -13,6 +13,7 @@ from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 
 from components import artifacts
+from models import examples
 
 VERDICT = "verdict.json"
 
@@ -69,9 +70,10 @@ class Rule:
       name: what people call it.
       metric: that must be `bound` at least.
       bound: a number, unless `reference` is given.
-      reference: another metric: the bound is its value less `margin`. A rule whose reference was
-        not measured, because there is no such model yet, is passed.
+      reference: another metric: the bound is its value less `margin`.
       margin: how much worse than the reference is still good.
+      optional: the reference may be missing, because there is no such model yet; then any number
+        passes.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Rule:
     bound: float | None = None
     reference: str | None = None
     margin: float = 0.0
+    optional: bool = False
 
 
 def judge(rule: Rule, metrics: Mapping[str, float]) -> dict[str, Any]:
@@ -89,7 +92,7 @@ def judge(rule: Rule, metrics: Mapping[str, float]) -> dict[str, Any]:
     value = metrics.get(rule.metric, math.nan)
     if rule.reference is not None and rule.reference not in metrics:
         reason = f"{rule.metric} {value:.3f}, and no {rule.reference} to compare with"
-        return _result(rule, not math.isnan(value), value, None, reason)
+        return _result(rule, rule.optional and not math.isnan(value), value, None, reason)
     bound = rule.bound if rule.reference is None else metrics[rule.reference] - rule.margin
     assert bound is not None, f"rule {rule.name} needs a bound or a reference"
     passed = value >= bound
@@ -145,7 +148,7 @@ def evaluation_metrics(uri: str) -> dict[str, float]:
 def _flat(slices: Sequence[Any]) -> dict[str, float]:
     flat = {}
     for key, outputs in slices:
-        if key and key[0][0] != "pair/set":
+        if key and key[0][0] != examples.PAIR_SET:
             continue
         suffix = f"_{key[0][1]}" if key else ""
         for names in outputs.values():

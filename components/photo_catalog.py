@@ -17,9 +17,10 @@ from tfx.dsl.io import fileio
 from components import artifacts, catalog, dataset_importer
 from components.catalog import Photo
 from components.dataset import Reader
-from components.sources import SOURCES
 from components.sources.base import Entry, Offer, Reason
+from components.sources.registry import SOURCES
 from models import pixels, progress, vocabulary
+from models.geometry import Box
 
 _CHUNK = 200  # photos a Beam element looks at, and writes as one part file
 
@@ -29,7 +30,7 @@ def PhotoCatalog(  # noqa: N802 - TFX names the node after the function
     entries: InputArtifact[artifacts.Dataset],
     photos: OutputArtifact[artifacts.PhotoCatalog],
     data: Parameter[str],
-    schema: Parameter[str],
+    breeds: Parameter[str],
     code: Parameter[str],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
@@ -39,14 +40,13 @@ def PhotoCatalog(  # noqa: N802 - TFX names the node after the function
       entries: read: where everything lies.
       photos: written: one row for every photo, without a split yet.
       data: the content-addressed data folder.
-      schema: the content-addressed schema folder, for the vocabulary.
+      breeds: the content-addressed breed table.
       code: digest of the code, for the cache.
       beam_pipeline: given by TFX.
     """
     del code
-    with fileio.open(os.path.join(schema, vocabulary.FILE)) as file:
-        breeds = vocabulary.parse(file.read())
-    offered = list_photos(dataset_importer.read(entries.uri), breeds, data)
+    table = vocabulary.read(breeds)
+    offered = list_photos(dataset_importer.read(entries.uri), table, data)
     looked = os.path.join(photos.uri, "looked-at")
     fileio.makedirs(looked)
     chunks = [
@@ -99,23 +99,25 @@ def _row(offer: Offer, breeds: vocabulary.Vocabulary) -> Photo:
         offset=entry.offset,
         size=entry.size,
         sha256=entry.sha256,
-        breed=breed or offer.breed,
+        breed=breed,
         dog_id=offer.dog_id,
         bodies=offer.bodies,
         licence=SOURCES[entry.source].licence,
         reason=unknown or offer.problem,
+        detail=f"breed {offer.breed!r}" if unknown else "",
     )
 
 
 def mark_copies(photos: Iterable[Photo]) -> list[Photo]:
     """Rejects every photo whose exact bytes were already accepted from an earlier row."""
-    seen: set[str] = set()
+    first: dict[str, str] = {}
     marked = []
     for photo in photos:
-        if not photo.reason and photo.sha256 in seen:
-            photo = dataclasses.replace(photo, reason=Reason.EXACT_COPY)
+        if not photo.reason and photo.sha256 in first:
+            copy_of = f"of {first[photo.sha256]}"
+            photo = dataclasses.replace(photo, reason=Reason.EXACT_COPY, detail=copy_of)
         if not photo.reason:
-            seen.add(photo.sha256)
+            first[photo.sha256] = photo.photo_id
         marked.append(photo)
     return marked
 
@@ -139,19 +141,22 @@ class _Look(beam.DoFn):
 
 def look(photo: Photo, reader: Reader) -> Photo:
     """Reads a photo to its last row and checks its boxes against its frame."""
-    data = reader(photo.uri, photo.offset, photo.size)
     try:
+        data = reader(photo.uri, photo.offset, photo.size)
         width, height = pixels.size(data)
         if not photo.reason:
             pixels.decode(data, smallest_side=1)
-    except pixels.UnreadablePhotoError:
-        return dataclasses.replace(photo, reason=photo.reason or Reason.UNREADABLE)
-    reason = photo.reason
-    if not reason and not all(_inside(box, width, height) for box in photo.bodies):
-        reason = Reason.BOX_OUTSIDE_FRAME
-    return dataclasses.replace(photo, width=width, height=height, reason=reason)
+    except (OSError, pixels.UnreadablePhotoError) as error:
+        reason = photo.reason or Reason.UNREADABLE
+        return dataclasses.replace(photo, reason=reason, detail=photo.detail or str(error))
+    photo = dataclasses.replace(photo, width=width, height=height)
+    outside = [box for box in photo.bodies if not _inside(box, width, height)]
+    if outside and not photo.reason:
+        detail = f"box {outside[0]} in {width} x {height}"
+        return dataclasses.replace(photo, reason=Reason.BOX_OUTSIDE_FRAME, detail=detail)
+    return photo
 
 
-def _inside(box: pixels.Box, width: int, height: int) -> bool:
+def _inside(box: Box, width: int, height: int) -> bool:
     xmin, ymin, xmax, ymax = box
     return xmin >= 0 and ymin >= 0 and xmax <= width and ymax <= height

@@ -9,6 +9,8 @@ from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 from tfx.utils import io_utils, path_utils
 
+_ASIDE = ".partial-"
+
 
 @component
 def Pusher(  # noqa: N802 - TFX names the node after the function
@@ -35,32 +37,32 @@ def Pusher(  # noqa: N802 - TFX names the node after the function
     pushed_model.set_int_custom_property("pushed", int(pushed))
     if not pushed:
         return
-    version = str(int(time.time()))
-    path = push(path_utils.serving_model_path(model.uri), destination, version)
+    path = push(path_utils.serving_model_path(model.uri), destination, int(time.time()))
     pushed_model.set_string_custom_property("pushed_destination", path)
-    pushed_model.set_string_custom_property("pushed_version", version)
+    pushed_model.set_string_custom_property("pushed_version", os.path.basename(path))
     pushed_model.set_string_custom_property("fingerprint", fingerprint)
     pushed_model.set_string_custom_property("model_uri", model.uri)
 
 
-def push(source: str, destination: str, version: str) -> str:
+def push(source: str, destination: str, version: int) -> str:
     """Copies a SavedModel aside and renames it, so that a reader never sees half a version.
 
     Args:
       source: the SavedModel's folder.
       destination: folder of the versions.
-      version: a number, larger than any before; one that is taken is counted up.
+      version: a number; where a version as large is there already, the next after that is taken, so
+        that the newest push is the one that is served.
 
     Returns:
       The version's folder.
     """
-    while fileio.exists(os.path.join(destination, version)):
-        version = str(int(version) + 1)
-    aside = os.path.join(destination, f".partial-{version}")
-    if fileio.exists(aside):
-        fileio.rmtree(aside)
     fileio.makedirs(destination)
+    there = fileio.listdir(destination)
+    for left in (name for name in there if name.startswith(_ASIDE)):
+        fileio.rmtree(os.path.join(destination, left))
+    version = max([version, *(int(name) + 1 for name in there if name.isdecimal())])
+    aside = os.path.join(destination, f"{_ASIDE}{version}")
     io_utils.copy_dir(source, aside)
-    path = os.path.join(destination, version)
+    path = os.path.join(destination, str(version))
     fileio.rename(aside, path)
     return path

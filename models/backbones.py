@@ -124,6 +124,14 @@ def get(name: str) -> Backbone:
     return BACKBONES[name]
 
 
+def is_old_layout(path: str) -> bool:
+    """Whether an HDF5 weights file is of the layout before Keras 3, which Keras still publishes."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return "layer_names" in file.attrs or "model_weights" in file
+
+
 def check_weights(path: str, backbone: Backbone) -> None:
     """Checks that a weights file can be the backbone's, without building the network.
 

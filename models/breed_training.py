@@ -7,18 +7,19 @@ import keras
 import tensorflow as tf
 
 from models import backbones, breed, examples, export, input_pipeline, losses, vocabulary
-from models.training import Config, Job, fit, load_keras, start_weights
+from models.training import Job, fit, load_keras, start_weights
 
 
 def breed_teacher(fn_args: Any) -> None:
     """Trains the breed classifier on the whole picture."""
     job = Job.of(fn_args)
-    config = job.config
-    backbone = backbones.get(config.backbone).build(config.image_size)
+    registered, side = backbones.get(job.config.backbone), job.config.image_size
+    backbone = registered.build(side)
     if job.base:
-        backbones.get(config.backbone).load(backbone, start_weights(job.base))
-    net = _classifier(job, backbone)
-    _train_breed(job, breed.Classifier(net))
+        registered.load(backbone, start_weights(job.base))
+    labels, breeds = _labels(job), vocabulary.read(job.config.vocabulary).breeds
+    model = breed.Classifier(breed.classifier(backbone, side, labels, len(breeds)))
+    _train(job, model, len(labels), breeds, head_first=job.config.pretrained)
 
 
 def breed_student(fn_args: Any) -> None:
@@ -26,30 +27,22 @@ def breed_student(fn_args: Any) -> None:
     job = Job.of(fn_args)
     assert job.base is not None, "the graph gives the student its teacher"
     teacher = load_keras(job.base, {"TrainedClassesOnly": breed.TrainedClassesOnly})
-    half = backbones.get(job.config.backbone).build(job.config.image_size // 2)
-    net = _classifier(job, half, halve=True)
+    side = job.config.image_size
+    half = backbones.get(job.config.backbone).build(side // 2)
+    labels, breeds = _labels(job), vocabulary.read(job.config.vocabulary).breeds
+    net = breed.classifier(half, side, labels, len(breeds), halve=True)
     net.set_weights(teacher.get_weights())
-    _train_breed(job, breed.Classifier(net, teacher))
+    _train(job, breed.Classifier(net, teacher), len(labels), breeds, head_first=False)
 
 
-def _classifier(job: Job, backbone: keras.Model, *, halve: bool = False) -> keras.Model:
-    return breed.classifier(
-        backbone,
-        job.config.image_size,
-        [record.label for record, _ in examples.scan(job.train)],
-        len(_breeds(job.config)),
-        halve=halve,
-    )
+def _labels(job: Job) -> list[int]:
+    return [record.label for record, _ in examples.scan(job.train)]
 
 
-def _breeds(config: Config) -> Sequence[str]:
-    with tf.io.gfile.GFile(config.vocabulary) as file:
-        return vocabulary.parse(file.read()).breeds
-
-
-def _train_breed(job: Job, model: breed.Classifier) -> None:
+def _train(
+    job: Job, model: breed.Classifier, photos: int, breeds: Sequence[str], *, head_first: bool
+) -> None:
     config = job.config
-    photos = sum(1 for _ in examples.scan(job.train))
     val = input_pipeline.labelled(job.val, config.image_size, config.batch_size)
     data = input_pipeline.training(job.train, config.image_size, config.batch_size, config.seed)
 
@@ -57,9 +50,8 @@ def _train_breed(job: Job, model: breed.Classifier) -> None:
         accuracy, loss = evaluate(model.net, val)
         return f"val accuracy {accuracy:.3f}, -loss", -loss
 
-    new_head = config.pretrained and model.teacher is None
-    history = fit(model, data, photos, job, score, head_first=new_head)
-    export.BreedExport(model.net, config.image_size, _breeds(config)).save(job.serving)
+    history = fit(model, data, photos, job, score, head_first=head_first)
+    export.BreedExport(model.net, config.image_size, breeds).save(job.serving)
     job.save(model.net, history)
 
 

@@ -9,13 +9,18 @@ import numpy as np
 import tensorflow as tf
 
 from models import backbones, breed, examples, export, input_pipeline, match
-from models.training import KERAS_MODEL, Config, Job, fit, load_keras, start_weights
+from models.training import KERAS_MODEL, Job, fit, load_keras, start_weights
 
 PHOTOS_PER_DOG = 4
+CALIBRATION_PHOTOS = 2000  # two million pairs say enough about two numbers
 
 
 def match_model(fn_args: Any) -> None:
-    """Trains the Siamese encoder, from the breed teacher's backbone where there is one."""
+    """Trains the Siamese encoder from the start weights, or else from the breed teacher's backbone.
+
+    A backbone that was fine-tuned to tell breeds has begun to forget what tells dogs of one breed
+    apart, so published weights are the better start; from scratch the teacher's are.
+    """
     job = Job.of(fn_args)
     config = job.config
     net = match.encoder(_match_backbone(job), config.image_size)
@@ -28,11 +33,14 @@ def match_model(fn_args: Any) -> None:
         config.seed,
     )
 
+    val = input_pipeline.labelled(job.val, config.image_size, config.batch_size)
+    dogs = [record.dog_id for record, _ in examples.scan(job.val)]
+
     def score() -> tuple[str, float]:
-        return "val mAP", match.mean_average_precision(*embed_split(net, job.val, config))
+        return "val mAP", match.mean_average_precision(embed(net, val), dogs)
 
     history = fit(match.Siamese(net), data, len(records), job, score)
-    scale, offset = _calibration(*embed_split(net, job.val, config))
+    scale, offset = _calibration(embed(net, val), dogs)
     export.MatchExport(net, config.image_size, scale, offset).save(job.serving)
     job.save(net, {**history, "calibration": [scale, offset]})
 
@@ -49,16 +57,15 @@ def _match_backbone(job: Job) -> keras.Model:
     return backbone
 
 
-def embed_split(net: keras.Model, split: str, config: Config) -> tuple[np.ndarray, list[str]]:
-    """Embeds a split: (float [N, D], dog ids [N]), in the order of its records."""
-    dogs = [record.dog_id for record, _ in examples.scan(split)]
-    batches = input_pipeline.labelled(split, config.image_size, config.batch_size)
-    embeddings = [net(images, training=False).numpy() for images, _ in batches]
-    return np.concatenate(embeddings), dogs
+def embed(net: keras.Model, batches: Any) -> np.ndarray:
+    """Embeds batches of (image, label): float [N, D], in their order."""
+    return np.concatenate([net(images, training=False).numpy() for images, _ in batches])
 
 
 def _calibration(embeddings: np.ndarray, dogs: Sequence[str]) -> tuple[float, float]:
+    """Fits the calibration on all pairs, of the first `CALIBRATION_PHOTOS` photos by dog."""
     names = np.asarray(dogs)
-    first, second = np.triu_indices(len(names), k=1)
-    cosines = np.einsum("pd,pd->p", embeddings[first], embeddings[second])
-    return match.calibrate(cosines, names[first] == names[second])
+    kept = np.argsort(names, kind="stable")[:CALIBRATION_PHOTOS]
+    cosines = embeddings[kept] @ embeddings[kept].T
+    pairs = np.triu_indices(len(kept), k=1)
+    return match.calibrate(cosines[pairs], (names[kept, None] == names[kept])[pairs])

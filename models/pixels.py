@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from models.geometry import Box
+
 PAD = 128  # mid grey: zero after scaling to [-1, 1], so a padded edge says nothing
 JPEG_QUALITY = 95
 MOST_PIXELS = 100_000_000  # of one photo: a header may promise what no memory can hold
 _MIRRORED = (2, 4, 5, 7)  # EXIF orientations that are mirror images
 _QUARTER_TURNS = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}  # and how far each is turned
-Box = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax in pixels
 
 
 class UnreadablePhotoError(ValueError):

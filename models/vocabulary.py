@@ -27,6 +27,12 @@ class Vocabulary:
         return self.spellings.get(source, {}).get(spelling)
 
 
+def read(path: str) -> Vocabulary:
+    """Reads the table from a file; raises as `parse`."""
+    with open(path, encoding="utf-8") as file:
+        return parse(file.read())
+
+
 def parse(text: str) -> Vocabulary:
     """Reads the table: columns `label`, `breed`, then one of spellings for each source.
 

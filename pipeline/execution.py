@@ -43,13 +43,14 @@ class Execution:
         runtime_parameter_utils.substitute_runtime_parameter(
             self._ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
         )
+        self._push_what_is_not_served()
         self.plan = stages.plan(settings, self._ir, Store(settings.metadata))
 
     def run(self, terminal: Terminal) -> NodeError | None:
         """Runs the planned nodes; returns what went wrong, if something did."""
         absl_logging.set_verbosity(absl_logging.INFO)
         absl_logging.get_absl_logger().addHandler(terminal)
-        ids = [node.pipeline_node.node_info.id for node in self._ir.nodes]
+        ids = [node.node_info.id for node in self._nodes()]
         options = None if len(self.plan.nodes) == len(ids) else self._partial()
         try:
             LocalDagRunner().run_with_ir(self._ir, options)
@@ -67,10 +68,28 @@ class Execution:
 
     def summary(self) -> dict[str, Any]:
         """summary.json of the run."""
-        ids = [node.pipeline_node.node_info.id for node in self._ir.nodes]
+        ids = [node.node_info.id for node in self._nodes()]
         built = summary.summarise(self._settings, Store(self._settings.metadata), self._run_id, ids)
         summary.check_counts(built)
         return built
+
+    def _push_what_is_not_served(self) -> None:
+        """Takes a Pusher out of the cache when its version was pushed once and is not served now.
+
+        Its folder was deleted, or a version of something else came after it.
+        """
+        assert self._settings.inputs is not None, "the runner fills in the inputs"
+        for model, versions in self._settings.inputs.baselines.items():
+            node = next((n for n in self._nodes() if n.node_info.id == f"Pusher_{model}"), None)
+            if node is None:
+                continue
+            own = node.parameters.parameters["fingerprint"].field_value.string_value
+            served = next((pushed.fingerprint for pushed in versions if pushed.served), None)
+            if own != served and own in {pushed.fingerprint for pushed in versions}:
+                node.execution_options.caching_options.enable_cache = False
+
+    def _nodes(self) -> list[Any]:
+        return [node.pipeline_node for node in self._ir.nodes]
 
     def _partial(self) -> pipeline_pb2.RunOptions:
         options = pipeline_pb2.RunOptions()

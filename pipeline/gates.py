@@ -13,13 +13,13 @@ RULES = {
     "breed": (
         Rule("floor", "top1", bound=0.60),
         Rule("near its teacher", "top1", reference="teacher.top1", margin=0.10),
-        Rule("no worse than served", "top1", reference="baseline.top1", margin=0.05),
+        Rule("no worse than served", "top1", reference="baseline.top1", margin=0.05, optional=True),
     ),
     "match": (
         Rule("floor", "auc_all", bound=0.75),
-        Rule("beats the untrained backbone at one", "recall@1", reference="untrained.recall@1"),
-        Rule("beats the untrained backbone overall", "mAP", reference="untrained.mAP"),
-        Rule("no worse than served", "mAP", reference="baseline.mAP", margin=0.05),
+        Rule("the untrained backbone, at one", "recall@1", reference="untrained.recall@1"),
+        Rule("the untrained backbone, overall", "mAP", reference="untrained.mAP"),
+        Rule("no worse than served", "mAP", reference="baseline.mAP", margin=0.05, optional=True),
     ),
 }
 

@@ -19,7 +19,7 @@ from components.photo_catalog import PhotoCatalog
 from components.pusher import Pusher
 from components.retrieval_evaluator import RetrievalEvaluator
 from components.split_assigner import SplitAssigner
-from models import examples, vocabulary
+from models import examples
 from pipeline import gates
 from pipeline.settings import Inputs, Settings
 
@@ -33,7 +33,7 @@ BEAM = [
 PHOTO_BEAM = [
     BEAM[0],
     "--direct_running_mode=multi_threading",
-    f"--direct_num_workers={os.cpu_count() or 1}",
+    "--direct_num_workers=0",  # all cores; their number would stand in the cache's key
 ]
 
 _STAGE_OF = {
@@ -108,7 +108,7 @@ class _Graph:
     def data(self) -> None:
         """From the data folder to checked records."""
         inputs = self.inputs
-        place = {"data": inputs.data, "schema": inputs.schema}
+        place = {"data": inputs.data, "breeds": inputs.vocabulary}
         entries = self.add(
             DatasetImporter(
                 data=inputs.data,
@@ -121,11 +121,7 @@ class _Graph:
             .with_beam_pipeline_args(PHOTO_BEAM)
         ).outputs["photos"]  # fmt: skip
         splits = self.add(
-            SplitAssigner(
-                photos=photos,
-                views=",".join(self.settings.views),
-                code=_code("components.split_assigner"),
-            )
+            SplitAssigner(photos=photos, code=_code("components.split_assigner"))
         ).outputs["splits"]
         checks: dict[str, BaseChannel] = {}
         for view in self.settings.views:
@@ -151,9 +147,7 @@ class _Graph:
         ).outputs["statistics"]
         self.add(tfx.components.SchemaGen(statistics=statistics), f"SchemaGen_{view}")
         schema = self.add(
-            tfx.components.ImportSchemaGen(
-                schema_file=os.path.join(self.inputs.schema, f"{view}.pbtxt")
-            ),
+            tfx.components.ImportSchemaGen(schema_file=self.inputs.schemas[view]),
             f"ImportSchemaGen_{view}",
         ).outputs["schema"]
         anomalies = self.add(
@@ -188,7 +182,7 @@ class _Graph:
             "batch_size": settings.batch_size,
             "pretrained": settings.pretrained,
             "seed": settings.seed,
-            "vocabulary": os.path.join(self.inputs.schema, vocabulary.FILE),
+            "vocabulary": self.inputs.vocabulary,
             "code": _code(run_fn.rpartition(".")[0]),
         }
         node = tfx.components.Trainer(
@@ -241,7 +235,7 @@ class _Graph:
             "match",
             "models.match_training.match_model",
             "individual",
-            self.output("Trainer_breed_teacher", "model") or weights,
+            weights or self.output("Trainer_breed_teacher", "model"),
         ).outputs["model"]
         baseline = self.baseline("match", "Trainer_match")
         optional = {"start_weights": weights, "baseline": baseline}
@@ -281,10 +275,11 @@ class _Graph:
         )
 
     def baseline(self, model: str, trainer: str) -> BaseChannel | None:
-        """The newest pushed version that something else made, None when there is none."""
+        """The newest served version that something else made, None when there is none."""
         fingerprint = self.fingerprint(trainer)
         for pushed in self.inputs.baselines.get(model, ()):
-            if pushed.fingerprint != fingerprint:
+            there = pushed.served and os.path.isdir(pushed.model_uri)
+            if there and pushed.fingerprint != fingerprint:
                 importer = tfx.dsl.Importer(
                     source_uri=pushed.model_uri,
                     artifact_type=tfx.types.standard_artifacts.Model,
@@ -317,10 +312,7 @@ class _Graph:
     def fingerprint(self, node_id: str) -> str:
         """Digest of a node's parameters and of all that it depends on: data, code, settings."""
         node = self.nodes[node_id]
-        sources = {
-            key: channel.producer_component_id
-            for key, channel in node.inputs.items()
-        }  # fmt: skip
+        sources = {key: channel.producer_component_id for key, channel in node.inputs.items()}
         described = {
             "parameters": {key: str(value) for key, value in node.exec_properties.items()},
             "inputs": {key: self.fingerprint(source) for key, source in sources.items()},

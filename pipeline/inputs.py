@@ -4,51 +4,59 @@ Locally a place is `output/inputs/<digest>`: a link to where the content lies no
 decides the name, so touching or moving a folder changes nothing, and a changed photo does.
 """
 
-import hashlib
+import dataclasses
 import os
 import shutil
 from collections.abc import Sequence
 
 from components import dataset, digests
-from components.sources import SOURCES
-from models import backbones
+from components.catalog import VIEWS
+from components.sources.registry import SOURCES
+from models import backbones, vocabulary
 from models.progress import log
-from pipeline.settings import Inputs, Settings, SettingsError
+from pipeline.settings import MODEL_VIEWS, Inputs, Settings, SettingsError
 
 _SCHEMA = digests.ROOT / "schema"
 
 
-def prepare(settings: Settings) -> Inputs:
-    """Reads the data, the schema and the start weights for their digests, and links them.
+def prepare(settings: Settings) -> Settings:
+    """Fills in `inputs`, and `views` where none were asked for.
+
+    The start weights come first: fetching them can fail, and reading the data may take long.
 
     Raises:
-      SettingsError: a view is asked for that the data has no source for.
+      SettingsError: a view is asked for that the data has no photos for.
       DataError: the data can't be used.
       WeightsError: the ImageNet weights can't be had.
     """
     folder = os.path.join(settings.output, "inputs")
-    data = os.path.abspath(settings.data or sample(settings.output))
-    found = dataset.read_dataset(data)
-    _check_views(settings.views, found.sources)
-    schema = str(_SCHEMA)
     weights, digest = _weights(settings, folder)
-    return Inputs(
+    data = sample(settings.output) if settings.data is None else os.path.abspath(settings.data)
+    found = dataset.read_dataset(data)
+    inputs = Inputs(
         data=_link(folder, found.digest, data),
         digest=found.digest,
-        schema=_link(folder, _schema_digest(), schema),
+        ignored=found.ignored,
+        schemas={view: _place(folder, str(_SCHEMA / f"{view}.pbtxt")) for view in VIEWS},
+        vocabulary=_place(folder, str(_SCHEMA / vocabulary.FILE)),
         weights=weights,
         weights_digest=digest,
     )
+    views = _views(settings.views, found.sources)
+    return dataclasses.replace(settings, views=views, inputs=inputs)
 
 
-def _check_views(wanted: Sequence[str], sources: Sequence[str]) -> None:
+def _views(wanted: Sequence[str], sources: Sequence[str]) -> tuple[str, ...]:
+    """The wanted views, or those that the models need, as far as the data has photos for them."""
+    possible = {view for source in sources for view in SOURCES[source].views}
     for view in wanted:
-        able = [name for name, source in SOURCES.items() if view in source.views]
-        if not set(able) & set(sources):
+        if view not in possible:
+            able = [name for name, source in SOURCES.items() if view in source.views]
             raise SettingsError(
                 f"--{view}: the data folder has no photos for it; it needs {' or '.join(able)}/ "
                 f"(found {', '.join(sources)})"
             )
+    return tuple(wanted) or tuple(view for view in MODEL_VIEWS if view in possible)
 
 
 def sample(output: str) -> str:
@@ -66,14 +74,6 @@ def sample(output: str) -> str:
     return folder
 
 
-def _schema_digest() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(_SCHEMA.iterdir()):
-        if path.is_file():
-            digest.update(f"{path.name}\0{dataset.sha256_of_file(str(path))}\n".encode())
-    return digest.hexdigest()
-
-
 def _weights(settings: Settings, folder: str) -> tuple[str | None, str]:
     """A content-addressed folder that holds the start weights, and their digest."""
     if settings.weights == "none":
@@ -81,11 +81,10 @@ def _weights(settings: Settings, folder: str) -> tuple[str | None, str]:
     file = os.path.abspath(settings.weights)
     if settings.weights == "imagenet":
         file = _imagenet(settings, folder)
-    digest = dataset.sha256_of_file(file)
-    place = os.path.join(folder, digest)
-    os.makedirs(place, exist_ok=True)
-    _replace_link(os.path.join(place, "start.weights.h5"), file)
-    return place, digest
+    # Keras tells its two layouts apart by the file's name.
+    name = "start.h5" if backbones.is_old_layout(file) else "start.weights.h5"
+    place = os.path.dirname(_place(folder, file, name))
+    return place, os.path.basename(place)
 
 
 def _imagenet(settings: Settings, folder: str) -> str:
@@ -98,6 +97,14 @@ def _imagenet(settings: Settings, folder: str) -> str:
         backbones.get(settings.backbone).fetch_imagenet(aside)
         os.rename(aside, file)
     return file
+
+
+def _place(folder: str, file: str, name: str = "") -> str:
+    """Links a file as `folder/<digest>/<name>`, its own name by default, and returns that path."""
+    place = os.path.join(folder, dataset.sha256_of_file(file), name or os.path.basename(file))
+    os.makedirs(os.path.dirname(place), exist_ok=True)
+    _replace_link(place, file)
+    return place
 
 
 def _link(folder: str, digest: str, target: str) -> str:

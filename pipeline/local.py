@@ -28,18 +28,40 @@ def run(settings: Settings) -> int:
     """
     settings = dataclasses.replace(settings, output=os.path.abspath(settings.output))
     run_id = time.strftime("%Y%m%d-%H%M%S")
-    logs = os.path.join(settings.output, "logs")
-    os.makedirs(logs, exist_ok=True)
-    log_file = os.path.join(logs, f"{run_id}.log")
+    log_file = _make_folders(settings, run_id)
     with _locked(settings.output), quiet(log_file) as terminal, _interruptible(terminal):
         try:
             return _run(settings, terminal, run_id, log_file)
-        except (DataError, WeightsError) as error:
-            raise SettingsError(str(error)) from error
-        except InterruptedRunError:
-            terminal.failed()
-            terminal.say("interrupted: nothing of the running node was kept; start again to go on")
-            return INTERRUPTED
+        except Exception as error:
+            if terminal.interrupted:
+                terminal.failed()
+                terminal.say("interrupted: nothing of the running node was kept; start again")
+                return INTERRUPTED
+            if isinstance(error, (DataError, WeightsError)):
+                raise SettingsError(str(error)) from error
+            raise
+
+
+def _make_folders(settings: Settings, run_id: str) -> str:
+    """Makes the output folder ready and returns the path of the run's log."""
+    logs = os.path.join(settings.output, "logs")
+    log_file = os.path.join(logs, f"{run_id}.log")
+    try:
+        os.makedirs(logs, exist_ok=True)
+        for path in (log_file, os.path.join(settings.output, ".lock")):
+            with open(path, "a"):
+                pass
+    except OSError as error:
+        raise SettingsError(
+            f"--output {settings.output}: can't write there ({error.strerror}: {error.filename})"
+        ) from None
+    if os.path.exists(settings.metadata) and not os.path.isdir(settings.pipeline_root):
+        raise SettingsError(
+            f"--output {settings.output}: metadata.sqlite tells of artifacts, but the folder "
+            "artifacts is gone: remove metadata.sqlite too, or give another folder"
+        )
+    os.makedirs(settings.pipeline_root, exist_ok=True)
+    return log_file
 
 
 @contextlib.contextmanager
@@ -83,7 +105,7 @@ def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> 
 
     start = time.monotonic()
     terminal.say(f"Spotted: {settings.data or 'the built-in sample'} -> {settings.output}")
-    settings = dataclasses.replace(settings, inputs=inputs.prepare(settings))
+    settings = inputs.prepare(settings)
     terminal.say("  starting TFX")
     from pipeline import report
     from pipeline import summary as summaries

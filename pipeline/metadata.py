@@ -61,9 +61,9 @@ class Store:
         return {keys[artifact.id]: artifact for artifact in found}
 
     def pushed(self, destination: str) -> list[Pushed]:
-        """The versions of a model that were pushed and still lie there, newest first."""
+        """All versions of a model that were ever pushed to a folder, newest first."""
         artifacts = self._store.get_artifacts_by_type("PushedModel") if self._store else []
-        found = [_pushed(item) for item in artifacts if _lies_in(item, destination)]
+        found = [_pushed(item) for item in artifacts if _belongs_to(item, destination)]
         return sorted(found, key=lambda pushed: int(pushed.version), reverse=True)
 
     def _node(self, execution: Any) -> Node:
@@ -95,9 +95,8 @@ def _text(artifact: Any, key: str) -> str:
     return value
 
 
-def _lies_in(artifact: Any, destination: str) -> bool:
-    folder = _text(artifact, "pushed_destination")
-    return os.path.dirname(folder) == destination and os.path.isdir(folder)
+def _belongs_to(artifact: Any, destination: str) -> bool:
+    return os.path.dirname(_text(artifact, "pushed_destination")) == destination
 
 
 def _pushed(artifact: Any) -> Pushed:
@@ -105,4 +104,5 @@ def _pushed(artifact: Any) -> Pushed:
         _text(artifact, "pushed_version"),
         _text(artifact, "fingerprint"),
         _text(artifact, "model_uri"),
+        os.path.isdir(_text(artifact, "pushed_destination")),
     )

@@ -42,7 +42,7 @@ def _photos(summary: Mapping[str, Any]) -> Iterator[str]:
             f"{row['rejected']} rejected{f' ({reasons})' if reasons else ''}"
         )
     if summary["ignored_files"]:
-        yield f"{summary['ignored_files']} file(s) belong to no source and were ignored"
+        yield f"{summary['ignored_files']} other file(s) or folder(s) belong to no source: ignored"
     for view, splits in summary["splits"].items():
         yield f"{view:<12} " + ", ".join(f"{split} {n}" for split, n in splits.items())
     if summary["photos"]:

@@ -4,8 +4,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 
-from components.catalog import VIEWS
-from components.sources import SOURCES
+from components.sources.registry import SOURCES
 from models import backbones
 
 STAGES = (
@@ -16,6 +15,7 @@ STAGES = (
     "model_training",
 )
 MODELS = ("breed", "match")
+MODEL_VIEWS = ("cropped", "individual")  # what the models are trained on
 
 
 class SettingsError(ValueError):
@@ -29,7 +29,9 @@ class Inputs:
     Attributes:
       data: folder of the photos.
       digest: of their content.
-      schema: folder of the curated schemas and the breed vocabulary.
+      ignored: how much beside them belongs to no source.
+      schemas: by view, the curated schema.
+      vocabulary: the breed table.
       weights: folder that holds the start weights, None to start from random ones.
       weights_digest: of their content.
       baselines: by model, the candidates to compare with, newest first.
@@ -37,7 +39,9 @@ class Inputs:
 
     data: str
     digest: str
-    schema: str
+    schemas: Mapping[str, str]
+    vocabulary: str
+    ignored: int = 0
     weights: str | None = None
     weights_digest: str = ""
     baselines: Mapping[str, Sequence["Pushed"]] = dataclasses.field(default_factory=dict)
@@ -45,11 +49,19 @@ class Inputs:
 
 @dataclasses.dataclass(frozen=True)
 class Pushed:
-    """A version that was pushed: what made it, and the model artifact behind it."""
+    """A version that was pushed.
+
+    Attributes:
+      version: its number.
+      fingerprint: of what made it.
+      model_uri: the model artifact behind it.
+      served: it still lies where it was pushed to.
+    """
 
     version: str
     fingerprint: str
     model_uri: str
+    served: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +76,7 @@ class Settings:
       image_size: side of the photos in the records, pixels.
       epochs: passes over the training photos, for each model.
       batch_size: photos a training step.
-      views: which views are built; `check` fills in the default.
+      views: which views are built; with none, those that the models need and the data has.
       stages: which stages run; all of them is a full run.
       seed: of everything random.
       inputs: what the run reads, once it is known.
@@ -122,10 +134,7 @@ REAL = Preset("efficientnet_v2_b0", image_size=224, epochs=12, batch_size=48)
 
 
 def check(settings: Settings) -> Settings:
-    """Checks what can be known before any work, in milliseconds.
-
-    Returns:
-      The settings, with the views that the data folder has photos for where none were asked for.
+    """Checks what can be known before any work, in milliseconds, and returns the settings.
 
     Raises:
       SettingsError: with one line that names the flag.
@@ -133,9 +142,9 @@ def check(settings: Settings) -> Settings:
     _check_numbers(settings)
     _check_stages(settings.stages)
     _check_backbone(settings)
-    views = settings.views or _possible_views(settings.data)
+    _check_data(settings)
     _check_output(settings.output)
-    return dataclasses.replace(settings, views=views)
+    return settings
 
 
 def _check_backbone(settings: Settings) -> None:
@@ -152,21 +161,26 @@ def _check_backbone(settings: Settings) -> None:
     _check_weights(settings, backbone)
 
 
-def _possible_views(data: str | None) -> tuple[str, ...]:
-    """The views that the models need, as far as the data folder has a source for them."""
+def _check_data(settings: Settings) -> None:
+    """The data folder can be read and has a folder for every view that is asked for."""
+    data = settings.data
     if data is None:
-        return ("cropped", "individual")
+        return
     if not os.path.isdir(data):
         what = "is not a folder" if os.path.exists(data) else "does not exist"
         raise SettingsError(f"--data {data}: {what}")
-    present = [source for source in SOURCES.values() if source.name in os.listdir(data)]
-    if not present:
-        raise SettingsError(
-            f"--data {data}: expected a folder named {' or '.join(SOURCES)} in it, found "
-            f"{', '.join(sorted(os.listdir(data))[:5]) or 'nothing'}"
-        )
-    possible = {view for source in present for view in source.views}
-    return tuple(view for view in VIEWS if view in possible and view != "uncropped")
+    try:
+        names = sorted(os.listdir(data))
+    except OSError as error:
+        raise SettingsError(f"--data {data}: can't be read ({error.strerror})") from None
+    found = ", ".join(names[:5]) or "nothing"
+    for view in settings.views or ("",):
+        able = [name for name, source in SOURCES.items() if not view or view in source.views]
+        if not set(able) & set(names):
+            flag = f"--{view} --data {data}" if view else f"--data {data}"
+            raise SettingsError(
+                f"{flag}: expected a folder named {' or '.join(able)} in it, found {found}"
+            )
 
 
 def _check_numbers(settings: Settings) -> None:

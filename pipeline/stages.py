@@ -37,6 +37,10 @@ def plan(settings: Settings, ir: Any, store: Store) -> Plan:
     """
     nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
     wanted = tuple(name for name in nodes if stage_of(name) in settings.stages)
+    if not wanted:
+        asked = " ".join(f"--{stage}" for stage in settings.stages)
+        views = " ".join(f"--{view}" for view in settings.views)
+        raise SettingsError(f"{asked}: nothing is trained on {views}; leave one of the flags out")
     reused = _upstream(nodes, wanted)
     if not reused:
         return Plan(wanted, (), None)
@@ -55,24 +59,31 @@ def _upstream(nodes: Mapping[str, Any], wanted: tuple[str, ...]) -> tuple[str, .
 
 
 def _base(settings: Settings, reused: Mapping[str, Any], store: Store) -> str:
-    """The newest run that holds every reused node with today's settings."""
-    newest: list[str] | None = None
+    """The newest run that holds every reused node with today's settings.
+
+    Where there is none, the run that comes furthest says what to run first.
+    """
+    furthest, problem = -1, ""
     for run in store.runs():
         nodes = store.nodes(run)
-        if any(name not in nodes or nodes[name].state == "failed" for name in reused):
-            continue
-        found = [text for name in reused for text in differences(reused[name], nodes[name])]
-        if not found:
+        for place, name in enumerate(reused):
+            found = _obstacle(name, reused[name], nodes.get(name))
+            if found:
+                if place > furthest:
+                    furthest, problem = place, found
+                break
+        else:
             return run
-        newest = newest or found
-    first = stage_of(next(iter(reused)))
+    first = next(iter(reused))
     asked = " ".join(f"--{stage}" for stage in settings.stages)
-    if newest is None:
-        raise SettingsError(
-            f"{asked}: no earlier run in {settings.output} holds the stages before it; run "
-            f"--{first} first (and those between), or everything with --pipeline"
-        )
-    raise SettingsError(f"{asked}: {newest[0]}")
+    raise SettingsError(f"{asked}: {problem or _obstacle(first, reused[first], None)}")
+
+
+def _obstacle(name: str, wanted: Any, ran: Node | None) -> str:
+    """Why what a node left can't be reused, and the stage to run first; empty when it can be."""
+    if ran is not None and ran.state != "failed":
+        return next(iter(differences(wanted, ran)), "")
+    return f"no earlier run has {name} to build on: run --{stage_of(name)} first"
 
 
 _MEANING = {"code": "its code has changed", "digest": "the data have changed"}

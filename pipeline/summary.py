@@ -22,16 +22,18 @@ def summarise(
       node_ids: every node of the graph, in order; those that the run has not are skipped.
 
     Raises:
-      RuntimeError: the counts of a source do not add up.
+      RuntimeError: the ledger has not one row for each photo of the catalogue.
     """
     nodes = store.nodes(run)
     outputs = {name: store.outputs(node) for name, node in nodes.items() if node.state != "failed"}
     photos = _photos(outputs)
+    if photos and len(photos) != _offered(outputs["PhotoCatalog"]):
+        raise RuntimeError(f"the ledger has {len(photos)} rows, the catalogue has others")
     verdicts = {model: _verdict(outputs.get(f"ModelGate_{model}")) for model in MODELS}
     return {
         "run_id": run,
         "photos": catalog.count(photos),
-        "ignored_files": _ignored(outputs.get("DatasetImporter")),
+        "ignored_files": settings.inputs.ignored if settings.inputs else 0,
         "splits": _splits(photos, settings.views),
         "breed": _breed(verdicts["breed"]),
         "match": _match(verdicts["match"]),
@@ -71,8 +73,8 @@ def _photos(outputs: Mapping[str, Mapping[str, Any]]) -> list[catalog.Photo]:
     return list(catalog.read(outputs["SplitAssigner"]["splits"].uri))
 
 
-def _ignored(outputs: Mapping[str, Any] | None) -> int:
-    return int(outputs["entries"].properties["ignored"].int_value) if outputs else 0
+def _offered(catalogue: Mapping[str, Any]) -> int:
+    return int(catalogue["photos"].properties["offered"].int_value)
 
 
 def _splits(photos: Sequence[catalog.Photo], views: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -123,7 +125,7 @@ def _pushed(outputs: Mapping[str, Any] | None) -> str | None:
     if not outputs:
         return None
     path: str = outputs["pushed_model"].custom_properties["pushed_destination"].string_value
-    return path or None
+    return path if os.path.isdir(path) else None
 
 
 def _node(name: str, node: Node | None) -> dict[str, Any]:

@@ -121,7 +121,10 @@ def quiet(log_file: str) -> Iterator[Terminal]:
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
-    with open(kept[0], "w", closefd=False) as stream, open(log_file, "ab", buffering=0) as target:
+    with (
+        open(kept[0], "w", closefd=False, errors="replace") as stream,
+        open(log_file, "ab", buffering=0) as target,
+    ):
         os.dup2(target.fileno(), 1)
         os.dup2(target.fileno(), 2)
         terminal = Terminal(stream)

@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from models.pixels import Box
+from models.geometry import Box
 
 
 class DataError(ValueError):
@@ -104,7 +104,20 @@ class Source(Protocol):
 
 
 _TAR_BLOCK = 512
-PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+# Also kinds that can't be decoded here: their photos are offered, so that the ledger names them.
+PHOTO_ENDINGS = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".gif",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".heic",
+    ".heif",
+    ".avif",
+)
 
 
 def is_photo(path: str) -> bool:
@@ -131,8 +144,10 @@ def tar_entries(source: str, container: str, path: str) -> Iterator[Entry]:
         try:
             with tarfile.open(fileobj=stream, mode="r:") as archive:
                 for member in archive:
-                    if not member.isfile():
+                    if member.isdir():
                         continue
+                    if not member.isreg():
+                        raise tarfile.ReadError(f"{member.name} in it is a link or a device")
                     if member.offset_data + member.size > end:
                         raise tarfile.ReadError(f"it ends inside {member.name}")
                     name = posixpath.normpath(member.name)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from xml.etree import ElementTree
 
 from components.sources.base import DataError, Entry, Offer, Read, Reason, is_photo
-from models.pixels import Box
+from models.geometry import Box
 
 _PARTS = {"images.tar": "Images", "annotation.tar": "Annotation"}
 

@@ -9,7 +9,13 @@ from tfx.dsl.compiler import compiler
 from pipeline.graph import create_pipeline
 from pipeline.settings import Inputs, Pushed, Settings
 
-INPUTS = Inputs(data="inputs/1111", digest="1111", schema="inputs/2222")
+VIEWS = ("cropped", "uncropped", "individual")
+INPUTS = Inputs(
+    data="inputs/1111",
+    digest="1111",
+    schemas={view: f"inputs/{view}/{view}.pbtxt" for view in VIEWS},
+    vocabulary="inputs/2222/breeds.csv",
+)
 SETTINGS = Settings(
     data=None,
     output="output",
@@ -76,31 +82,48 @@ def test_every_custom_node_and_trainer_carries_a_digest_of_its_code(nodes):
             assert len(parameter(node, "code")) == 64, name
 
 
-def test_the_match_model_starts_from_the_breed_teacher(nodes):
+def test_from_scratch_the_match_model_starts_from_the_breed_teacher(nodes):
     spec = nodes["Trainer_match"].inputs.inputs["base_model"]
 
     assert spec.channels[0].producer_node_query.id == "Trainer_breed_teacher"
 
 
-def test_without_breeds_the_match_model_starts_from_the_start_weights():
+@pytest.mark.parametrize("views", [("individual",), ("cropped", "individual")])
+def test_with_start_weights_the_match_model_starts_from_them(views):
     settings = dataclasses.replace(
-        with_inputs(weights="inputs/3333", weights_digest="3333"), views=("individual",)
+        with_inputs(weights="inputs/3333", weights_digest="3333"), views=views
     )
 
     nodes = compiled(settings)
 
-    assert not any("breed" in name for name in nodes)
     spec = nodes["Trainer_match"].inputs.inputs["base_model"]
     assert spec.channels[0].producer_node_query.id == "StartWeights"
+    assert any("breed" in name for name in nodes) == ("cropped" in views)
 
 
-def test_the_baseline_is_the_newest_version_that_something_else_made():
+def test_a_changed_schema_changes_what_its_importer_reads_and_nothing_else():
+    schemas = {**INPUTS.schemas, "individual": "inputs/another/individual.pbtxt"}
+
+    before, after = compiled(SETTINGS), compiled(with_inputs(schemas=schemas))
+
+    changed = {name for name in before if before[name].parameters != after[name].parameters}
+    assert changed == {"ImportSchemaGen_individual"}
+
+
+def test_the_baseline_is_the_newest_version_there_is_that_something_else_made(tmp_path):
     own = parameter(compiled(SETTINGS)["Pusher_match"], "fingerprint")
-    pushed = [Pushed("30", own, "a"), Pushed("20", "other", "b"), Pushed("10", "older", "c")]
+    there, gone = str(tmp_path), str(tmp_path / "gone")
+    pushed = [
+        Pushed("50", own, there),
+        Pushed("40", "deleted from where it was served", there, served=False),
+        Pushed("30", "whose artifact was deleted", gone),
+        Pushed("20", "other", there),
+        Pushed("10", "older", "c"),
+    ]
 
     nodes = compiled(with_inputs(baselines={"match": pushed}))
 
-    assert parameter(nodes["Baseline_match"], "artifact_uri") == "b"
+    assert parameter(nodes["Baseline_match"], "artifact_uri") == there
     assert "Baseline_breed" not in nodes
     assert parameter(nodes["Pusher_match"], "fingerprint") == own
 

@@ -7,7 +7,7 @@ import tarfile
 import pytest
 
 from components import catalog, dataset
-from components.sources import SOURCES
+from components.sources.registry import SOURCES
 from models import pixels
 
 XML = (
