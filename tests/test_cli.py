@@ -56,6 +56,8 @@ def test_help_names_every_flag_and_imports_nothing_heavy():
     [
         (["--data", "nowhere"], ["--data nowhere", "does not exist"]),
         (["--data", "file"], ["--data file", "is not a folder"]),
+        (["--data", "nowhere", "--cropped"], ["--data nowhere", "does not exist"]),
+        (["--data", ""], ["--data", "does not exist"]),
         (["--data", "empty"], ["--data empty", "found nothing"]),
         (["--data", "other"], ["--data other", "stanford or individuals", "found cats"]),
         (["--backbone", "resnet"], ["--backbone", "'resnet'", "mobilenet_v2"]),
@@ -67,6 +69,7 @@ def test_help_names_every_flag_and_imports_nothing_heavy():
         (["--image_size", "32"], ["--image_size 32", "at least 64"]),
         (["--image_size", "4096"], ["--image_size 4096", "1024 or less"]),
         (["--epochs", "0"], ["--epochs 0"]),
+        (["--epochs", "many"], ["--epochs", "'many'", "--help"]),
         (["--batch_size", "4"], ["--batch_size 4"]),
         (["--output", "file"], ["--output file", "is a file"]),
         (["--output", "file/below"], ["--output file/below", "is a file"]),
@@ -104,6 +107,26 @@ def test_an_unwritable_output_is_one_line_and_exit_code_two(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("taken", ["logs", ".lock"])
+def test_an_output_folder_that_cannot_be_used_is_exit_code_two(taken, tmp_path):
+    (tmp_path / "logs").write_text("a file") if taken == "logs" else (tmp_path / taken).mkdir()
+
+    done = run("--output", str(tmp_path))
+
+    assert done.returncode == 2
+    assert "can't write there" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_metadata_without_its_artifacts_is_exit_code_two(tmp_path):
+    (tmp_path / "metadata.sqlite").write_bytes(b"")
+
+    done = run("--output", str(tmp_path))
+
+    assert done.returncode == 2
+    assert "the folder artifacts is gone" in done.stderr
+
+
 def test_a_view_that_the_data_has_no_source_for_is_exit_code_two(data, tmp_path):
     (data / "individuals" / "rex" / "1.jpg").write_bytes(b"x")
 
@@ -111,7 +134,7 @@ def test_a_view_that_the_data_has_no_source_for_is_exit_code_two(data, tmp_path)
 
     assert done.returncode == 2
     assert "--cropped" in done.stderr
-    assert "stanford/" in done.stderr
+    assert "stanford" in done.stderr
 
 
 def test_a_source_folder_without_photos_is_exit_code_two(data, tmp_path):

@@ -186,6 +186,45 @@ def test_a_second_run_takes_everything_from_the_cache(sample_run):
     assert after["match"] == before["match"]
 
 
+def test_what_is_served_is_what_the_newest_run_made(sample_run):
+    """Runs A, B, A, B: each is compared with what served before it, and serves after it."""
+    project, _ = sample_run
+    first = project.summary()["pushed"]
+
+    code, printed = project.run("--epochs", "25")
+    assert code in (0, 3), printed
+    other = project.summary()
+    assert other["match"]["baseline.mAP"] > 0.5
+    assert other["breed"]["baseline"]["top1"] > 0.5
+    assert other["match"]["baseline.gallery"] == other["match"]["gallery"]
+
+    for flags in ([], ["--epochs", "25"], []):
+        code, printed = project.run(*flags)
+        assert code in (0, 3), printed
+        summary = project.summary()
+        for model, path in summary["pushed"].items():
+            if path is not None:
+                versions = sorted(
+                    Path(path).parent.iterdir(), key=lambda version: int(version.name)
+                )
+                assert Path(path) == versions[-1], f"{model}: another version is served"
+    assert not any(name.startswith("Trainer") for name in project.executed())
+    assert summary["pushed"] != first
+
+
+def test_a_pushed_version_that_was_deleted_is_pushed_again(sample_run):
+    project, _ = sample_run
+    code, printed = project.run()
+    deleted = Path(project.summary()["pushed"]["match"])
+    shutil.rmtree(deleted.parent)
+
+    code, printed = project.run()
+
+    assert code == 0, printed
+    assert Path(project.summary()["pushed"]["match"]).is_dir()
+    assert "Pusher_match" in project.executed()
+
+
 def test_every_photo_is_accounted_for(small, data):
     summary = small.summary()
     offered = len([path for path in (data / "individuals").glob("*/*") if path.is_file()])
@@ -270,6 +309,21 @@ def test_a_stage_on_records_of_another_size_names_the_stage_to_run_first(small, 
     assert "--data_processing first" in printed
 
 
+def test_nothing_is_trained_on_the_uncropped_view(small, data):
+    code, printed = small.run(*flags(data), "--uncropped", "--model_training")
+
+    assert code == 2
+    assert "nothing is trained on --uncropped" in printed
+
+
+def test_the_uncropped_view_passes_its_gate(small, data):
+    code, printed = small.run(*flags(data), "--uncropped")
+
+    assert code == 0, printed
+    splits = small.summary()["splits"]["uncropped"]
+    assert sum(splits.values()) == small.summary()["photos"]["stanford"]["accepted"]
+
+
 def test_a_stage_without_an_earlier_run_names_the_stage_to_run_first(data, tmp_path):
     project = Project.copy(tmp_path)
 
@@ -277,6 +331,11 @@ def test_a_stage_without_an_earlier_run_names_the_stage_to_run_first(data, tmp_p
 
     assert code == 2
     assert "--data_extraction first" in printed
+
+    assert project.run(*flags(data), "--data_extraction")[0] == 0
+    code, printed = project.run(*flags(data), "--data_processing")
+    assert code == 2
+    assert "--data_transformation first" in printed
 
 
 def test_an_interrupted_run_keeps_nothing_of_the_running_node_and_goes_on(data, tmp_path):

@@ -81,9 +81,12 @@ def test_a_part_that_is_written_again_replaces_the_first(tmp_path):
 
 def test_counts_add_up_by_source_and_reason():
     reasons = [None, Reason.UNREADABLE, Reason.EXACT_COPY, Reason.EXACT_COPY]
-    rows = [dataclasses.replace(FULL, reason=reason) for reason in reasons]
+    rows = [
+        dataclasses.replace(FULL, reason=reason, split=None if reason else "train")
+        for reason in reasons
+    ]
 
-    counts = catalog.count([*rows, BARE])
+    counts = catalog.count([*rows, dataclasses.replace(BARE, split="val")])
 
     assert counts == {
         "stanford": {
@@ -97,3 +100,10 @@ def test_counts_add_up_by_source_and_reason():
     for row in counts.values():
         assert row["offered"] == row["accepted"] + row["rejected"]
         assert row["rejected"] == sum(row["reasons"].values())
+
+
+def test_a_row_without_split_or_reason_is_seen_in_the_counts():
+    (row,) = catalog.count([dataclasses.replace(BARE, split=None)]).values()
+
+    assert row["offered"] == 1
+    assert row["accepted"] + row["rejected"] == 0

@@ -100,10 +100,30 @@ def test_a_link_that_leads_back_is_followed_once(data):
     assert digest(data) == before
 
 
-def test_a_file_that_cannot_be_read_is_an_error_that_names_it(data):
+def test_a_photo_that_cannot_be_read_is_left_to_the_ledger(data):
     (data / "individuals" / "rex" / "lost.jpg").symlink_to(data / "nowhere.jpg")
 
-    with pytest.raises(DataError, match=r"rex/lost\.jpg can't be read"):
+    found = dataset.read_dataset(str(data))
+
+    (lost,) = [item for item in found.containers if item.path.endswith("lost.jpg")]
+    assert lost.sha256 == dataset.UNREADABLE
+
+
+def test_an_archive_that_cannot_be_read_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "stanford").mkdir()
+    for name in ("images.tar", "annotation.tar"):
+        (tmp_path / "stanford" / name).symlink_to(tmp_path / "nowhere.tar")
+
+    with pytest.raises(DataError, match=r"stanford/annotation\.tar can't be read"):
+        dataset.read_dataset(str(tmp_path))
+
+
+def test_a_file_name_that_is_no_text_is_an_error_that_shows_it(data):
+    name = os.fsencode(data / "individuals" / "rex") + b"/caf\xe9.jpg"
+    with open(name, "wb") as file:
+        file.write(b"photo")
+
+    with pytest.raises(DataError, match=r"caf.*no UTF-8 text: rename it"):
         dataset.read_dataset(str(data))
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pandas as pd
@@ -32,8 +33,17 @@ def test_a_metric_may_be_worse_than_its_reference_by_the_margin(value, passed):
     assert result["bound"] == 0.625
 
 
-def test_a_missing_reference_passes_whatever_was_measured():
-    result = model_gate.judge(KEPT, {"top1": 0.1})
+def test_a_reference_that_has_to_be_there_fails_when_it_is_missing():
+    needed = dataclasses.replace(KEPT, optional=False)
+
+    result = model_gate.judge(needed, {"top1": 0.99})
+
+    assert result["passed"] is False
+    assert "no baseline.top1 to compare with" in result["reason"]
+
+
+def test_an_optional_reference_that_is_missing_passes_whatever_was_measured():
+    result = model_gate.judge(dataclasses.replace(KEPT, optional=True), {"top1": 0.1})
 
     assert result["passed"] is True
     assert result["bound"] is None
