@@ -111,6 +111,7 @@ def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> 
     from pipeline import summary as summaries
     from pipeline.execution import Execution
 
+    terminal.stop_if_asked()
     execution = Execution(settings, run_id)
     terminal.nodes = len(execution.plan.nodes)
     error = execution.run(terminal)

@@ -73,6 +73,15 @@ class Terminal(logging.Handler):
         elif text == "Reusing existing artifact":
             self._ran = False
 
+    def stop_if_asked(self) -> None:
+        """Raises again what a library may have swallowed: many imports catch every exception.
+
+        Raises:
+          InterruptedRunError: somebody asked to stop.
+        """
+        if self.interrupted:
+            raise InterruptedRunError
+
     def failed(self) -> str | None:
         """Closes the running node's line and returns its name, None when none was running."""
         node = self._node
@@ -81,6 +90,7 @@ class Terminal(logging.Handler):
         return node
 
     def _begin(self, node: str) -> None:
+        self.stop_if_asked()
         self._node, self._ran = node, False
         self._number += 1
         self._text = ""

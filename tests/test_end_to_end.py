@@ -369,6 +369,7 @@ def test_two_runs_on_one_output_folder_is_an_error(data, tmp_path):
     first.send_signal(signal.SIGINT)
     first.communicate()
 
+    assert first.returncode == 130
     assert code == 2
     assert "another run" in printed
     assert str(first.pid) in printed

@@ -12,7 +12,7 @@ from pipeline import gates, report, stages, summary
 from pipeline.graph import stage_of
 from pipeline.metadata import Node, Store
 from pipeline.settings import STAGES
-from pipeline.terminal import Terminal
+from pipeline.terminal import InterruptedRunError, Terminal
 
 
 def test_each_node_belongs_to_the_stage_of_its_name():
@@ -112,6 +112,16 @@ def test_where_lines_cannot_be_overwritten_each_finished_node_is_one_line():
     assert cached.split()[:3] == ["2/2", "SplitAssigner", "cached"]
     assert "\r" not in stream.getvalue()
     assert log.name == "spotted.progress"
+
+
+def test_a_request_to_stop_that_was_swallowed_is_heard_at_the_next_node():
+    terminal = Terminal(io.StringIO())
+    tfx = logging.Logger("tfx")
+    tfx.addHandler(terminal)
+    terminal.interrupted = True
+
+    with pytest.raises(InterruptedRunError):
+        tfx.info("Component %s is running.", "PhotoCatalog")
 
 
 def test_the_closing_table_shows_metrics_gates_and_paths(tmp_path):
