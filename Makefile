@@ -48,9 +48,10 @@ clean:  ## delete the environment (your output folders stay)
 	rm -rf .venv .uv
 
 .venv/.complete: requirements.lock | $(UV)
-	$(UV) venv --quiet --allow-existing --python 3.11 .venv
-	$(UV) pip sync --quiet --python $(PYTHON) --require-hashes --compile-bytecode requirements.lock
-	touch $@
+	@echo "building the environment in .venv: 3.6 GB, a minute or, with a slow network, some more"
+	@$(UV) venv --quiet --allow-existing --python 3.11 .venv
+	@$(UV) pip sync --quiet --python $(PYTHON) --require-hashes --compile-bytecode requirements.lock
+	@touch $@
 
 .uv/bin/uv:
 	python3 -m pip install --quiet --disable-pip-version-check --target .uv uv==$(UV_VERSION)

@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
         "them, and pushes those that pass their gate. What has not changed is not done again.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # a misspelt flag is an error, not a guess
     )
     _add_data(result.add_argument_group("data and output"))
     _add_models(result.add_argument_group("models"))

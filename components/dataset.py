@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import os
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 from components.sources.base import DataError, Entry, is_photo, tar_entries
@@ -32,11 +32,11 @@ class Dataset:
 
     Attributes:
       containers: every file that a source claims, sorted by path.
-      ignored: how many files no source claims.
+      ignored: the files, and the entries beside the sources' folders, that no source claims.
     """
 
     containers: tuple[Container, ...]
-    ignored: int
+    ignored: tuple[str, ...]
 
     @property
     def digest(self) -> str:
@@ -50,8 +50,8 @@ class Dataset:
         return sorted({item.source for item in self.containers})
 
 
-def list_containers(data: str) -> tuple[list[tuple[str, str]], int]:
-    """Lists the (source, path) of every file that a source claims, and counts what is left.
+def list_containers(data: str) -> tuple[list[tuple[str, str]], list[str]]:
+    """Lists the (source, path) of every file that a source claims, and the names of what is left.
 
     What is left are the other files of the sources' folders, and the other entries beside these
     folders, which are not looked into.
@@ -60,18 +60,19 @@ def list_containers(data: str) -> tuple[list[tuple[str, str]], int]:
       DataError: no source finds a file, or a source's files contradict each other.
     """
     claimed: list[tuple[str, str]] = []
-    total = len(set(os.listdir(data)) - set(SOURCES))
+    left = sorted(set(os.listdir(data)) - set(SOURCES))
     for source in SOURCES.values():
         paths = _walk(posixpath.join(data, source.name))
         _check_names(paths, posixpath.join(data, source.name))
-        claimed += [(source.name, f"{source.name}/{path}") for path in source.containers(paths)]
-        total += len(paths)
+        own = source.containers(paths)
+        claimed += [(source.name, f"{source.name}/{path}") for path in own]
+        left += [f"{source.name}/{path}" for path in sorted(set(paths) - set(own))]
     if not claimed:
         raise DataError(
-            f"data folder {data} holds no photos: expected a folder named "
-            f"{' or '.join(SOURCES)} in it (found {_names(data)})"
+            f"data folder {data} holds no photos: expected "
+            f"{' or '.join(source.layout for source in SOURCES.values())}, found {_some(left)}"
         )
-    return sorted(claimed, key=lambda item: item[1]), total - len(claimed)
+    return sorted(claimed, key=lambda item: item[1]), left
 
 
 def _check_names(paths: Iterable[str], where: str) -> None:
@@ -89,8 +90,7 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _names(folder: str) -> str:
-    names = sorted(os.listdir(folder))
+def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "") if names else "nothing"
 
 
@@ -133,7 +133,7 @@ def read_dataset(data: str) -> Dataset:
         for container in pool.map(read, claimed):
             containers.append(container)
             rate.add(1)
-    return Dataset(tuple(containers), ignored)
+    return Dataset(tuple(containers), tuple(ignored))
 
 
 def sha256_of_file(path: str) -> str:

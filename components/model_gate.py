@@ -96,7 +96,8 @@ def judge(rule: Rule, metrics: Mapping[str, float]) -> dict[str, Any]:
     bound = rule.bound if rule.reference is None else metrics[rule.reference] - rule.margin
     assert bound is not None, f"rule {rule.name} needs a bound or a reference"
     passed = value >= bound
-    against = f" ({rule.reference} less {rule.margin:g})" if rule.reference else ""
+    less = f" less {rule.margin:g}" if rule.margin else ""
+    against = f" ({rule.reference}{less})" if rule.reference else ""
     reason = f"{rule.metric} {value:.3f} {'>=' if passed else 'is below'} {bound:.3f}{against}"
     return _result(rule, passed, value, bound, reason)
 

@@ -48,7 +48,7 @@ def _train(
 
     def score() -> tuple[str, float]:
         accuracy, loss = evaluate(model.net, val)
-        return f"val accuracy {accuracy:.3f}, -loss", -loss
+        return f"val accuracy {accuracy:.3f}, val loss {loss:.3f}", -loss
 
     history = fit(model, data, photos, job, score, head_first=head_first)
     export.BreedExport(model.net, config.image_size, breeds).save(job.serving)

@@ -37,7 +37,8 @@ def match_model(fn_args: Any) -> None:
     dogs = [record.dog_id for record, _ in examples.scan(job.val)]
 
     def score() -> tuple[str, float]:
-        return "val mAP", match.mean_average_precision(embed(net, val), dogs)
+        precision = match.mean_average_precision(embed(net, val), dogs)
+        return f"val mAP {precision:.3f}", precision
 
     history = fit(match.Siamese(net), data, len(records), job, score)
     scale, offset = _calibration(embed(net, val), dogs)

@@ -125,8 +125,8 @@ def fit(
       data: endless batches.
       photos: how many photos one epoch is.
       job: the settings and the log folder.
-      score: called after each epoch, its (name, value) on `val`; larger is better. The name may
-        tell more.
+      score: called after each epoch: how the model does on `val`, in words and as a number of
+        which larger is better.
       head_first: a quarter of the epochs goes to what is new on top of the backbone, before the
         backbone itself moves: the gradients of a random head would wreck it.
 
@@ -192,10 +192,10 @@ class _KeepBest(keras.callbacks.Callback):
         self._rate.add(self._config.batch_size, f"{epoch} · loss {loss:.3f}{self._last}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        name, value = self._score()
+        text, value = self._score()
         if logs is not None:
             logs["val_score"] = value
-        self._last = f" · {name} {value:.3f}"
+        self._last = f" · {text}"
         value = value if np.isfinite(value) else -np.inf
         if value > self._best or not self.weights:
             self._best, self.weights = value, self.model.net.get_weights()

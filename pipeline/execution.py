@@ -30,6 +30,7 @@ class Execution:
       run_id: the run's name in ML Metadata.
 
     Attributes:
+      settings: with the versions pushed before.
       plan: which nodes run, and on what they build.
 
     Raises:
@@ -37,9 +38,9 @@ class Execution:
     """
 
     def __init__(self, settings: Settings, run_id: str):
-        self._settings = _with_baselines(settings)
+        self.settings = _with_baselines(settings)
         self._run_id = run_id
-        self._ir = compiler.Compiler().compile(create_pipeline(self._settings))
+        self._ir = compiler.Compiler().compile(create_pipeline(self.settings))
         runtime_parameter_utils.substitute_runtime_parameter(
             self._ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
         )
@@ -69,7 +70,7 @@ class Execution:
     def summary(self) -> dict[str, Any]:
         """summary.json of the run."""
         ids = [node.node_info.id for node in self._nodes()]
-        built = summary.summarise(self._settings, Store(self._settings.metadata), self._run_id, ids)
+        built = summary.summarise(self.settings, Store(self.settings.metadata), self._run_id, ids)
         summary.check_counts(built)
         return built
 
@@ -78,8 +79,8 @@ class Execution:
 
         Its folder was deleted, or a version of something else came after it.
         """
-        assert self._settings.inputs is not None, "the runner fills in the inputs"
-        for model, versions in self._settings.inputs.baselines.items():
+        assert self.settings.inputs is not None, "the runner fills in the inputs"
+        for model, versions in self.settings.inputs.baselines.items():
             node = next((n for n in self._nodes() if n.node_info.id == f"Pusher_{model}"), None)
             if node is None:
                 continue
@@ -104,7 +105,7 @@ class Execution:
 
     def _unfinished(self) -> NodeError | None:
         """TFX does not raise when a node's inputs can't be resolved: look whether all ran."""
-        nodes = Store(self._settings.metadata).nodes(self._run_id)
+        nodes = Store(self.settings.metadata).nodes(self._run_id)
         missing = [
             name for name in self.plan.nodes if name not in nodes or nodes[name].state == "failed"
         ]

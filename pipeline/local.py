@@ -34,8 +34,11 @@ def run(settings: Settings) -> int:
             return _run(settings, terminal, run_id, log_file)
         except Exception as error:
             if terminal.interrupted:
-                terminal.failed()
-                terminal.say("interrupted: nothing of the running node was kept; start again")
+                terminal.failed("stopped")
+                terminal.say(
+                    "interrupted: the running node left nothing, the finished ones are kept; "
+                    "run the same command to go on"
+                )
                 return INTERRUPTED
             if isinstance(error, (DataError, WeightsError)):
                 raise SettingsError(str(error)) from error
@@ -117,7 +120,7 @@ def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> 
     error = execution.run(terminal)
     summary = execution.summary()
     path = summaries.write(summary, settings.output)
-    for line in report.lines(settings, summary, time.monotonic() - start):
+    for line in report.lines(execution.settings, summary, time.monotonic() - start):
         terminal.say(line)
     terminal.say(f"summary   {path}")
     terminal.say(f"log       {log_file}")

@@ -49,14 +49,8 @@ class Store:
 
     def outputs(self, node: Node) -> dict[str, Any]:
         """The artifacts that a node wrote, by output key (one each)."""
-        from ml_metadata.proto import metadata_store_pb2 as mlmd
-
         events = self._store.get_events_by_execution_ids([node.execution])
-        keys = {
-            event.artifact_id: event.path.steps[0].key
-            for event in events
-            if event.type == mlmd.Event.OUTPUT
-        }
+        keys = {event.artifact_id: event.path.steps[0].key for event in events if _is_output(event)}
         found = self._store.get_artifacts_by_id(list(keys))
         return {keys[artifact.id]: artifact for artifact in found}
 
@@ -66,6 +60,20 @@ class Store:
         found = [_pushed(item) for item in artifacts if _belongs_to(item, destination)]
         return sorted(found, key=lambda pushed: int(pushed.version), reverse=True)
 
+    def _original_properties(self, execution: int) -> dict[str, Any]:
+        """The parameters behind an execution that a partial run took over, which has none itself.
+
+        They stand on the execution that first wrote the same artifacts.
+        """
+        written = [
+            event.artifact_id for event in self._store.get_events_by_execution_ids([execution])
+        ]
+        events = self._store.get_events_by_artifact_ids(written)
+        writers = sorted({event.execution_id for event in events if _is_output(event)})
+        for original in self._store.get_executions_by_id(writers[:1]):
+            return {**original.properties, **original.custom_properties}
+        return {}
+
     def _node(self, execution: Any) -> Node:
         from ml_metadata.proto import metadata_store_pb2 as mlmd
 
@@ -74,11 +82,18 @@ class Store:
         state = mlmd.Execution.State.Name(execution.last_known_state)
         elapsed = execution.last_update_time_since_epoch - execution.create_time_since_epoch
         properties = {**execution.properties, **execution.custom_properties}
+        properties = properties or self._original_properties(execution.id)
         parameters = {
             key: getattr(value, value.WhichOneof("value")) for key, value in properties.items()
         }
         node_id = name.partition(".")[2]
         return Node(node_id, execution.id, _DONE.get(state, "failed"), elapsed / 1000, parameters)
+
+
+def _is_output(event: Any) -> bool:
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+    return bool(event.type == mlmd.Event.OUTPUT)
 
 
 def _connect(database: str) -> Any:

@@ -18,7 +18,7 @@ def lines(settings: Settings, summary: Mapping[str, Any], seconds: float) -> Ite
       seconds: how long the whole run took.
     """
     yield ""
-    yield from _photos(summary)
+    yield from _photos(settings, summary)
     yield from _table("breed", _BREED, summary["breed"])
     yield from _table("match", _MATCH, _by_model(summary["match"]))
     for gate in summary["gates"]:
@@ -29,12 +29,20 @@ def lines(settings: Settings, summary: Mapping[str, Any], seconds: float) -> Ite
     ended = {node["id"] for node in summary["nodes"] if node["state"] in ("run", "cached")}
     for model, path in summary["pushed"].items():
         if f"Pusher_{model}" in ended:
-            yield f"{model:<9} {path or 'not pushed'}"
+            yield f"{model:<9} {path or _not_pushed(settings, model)}"
     yield f"artifacts {settings.pipeline_root}"
     yield f"metadata  {settings.metadata}"
 
 
-def _photos(summary: Mapping[str, Any]) -> Iterator[str]:
+def _not_pushed(settings: Settings, model: str) -> str:
+    """What serves after a refusal."""
+    versions = settings.inputs.baselines.get(model, ()) if settings.inputs else ()
+    served = next((item.version for item in versions if item.served), None)
+    keeps = f"version {served} keeps serving" if served else "none is served yet"
+    return f"not pushed, its gate refused it (above); {keeps}"
+
+
+def _photos(settings: Settings, summary: Mapping[str, Any]) -> Iterator[str]:
     for source, row in summary["photos"].items():
         reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(row["reasons"].items()))
         yield (
@@ -42,7 +50,9 @@ def _photos(summary: Mapping[str, Any]) -> Iterator[str]:
             f"{row['rejected']} rejected{f' ({reasons})' if reasons else ''}"
         )
     if summary["ignored_files"]:
-        yield f"{summary['ignored_files']} other file(s) or folder(s) belong to no source: ignored"
+        named = ", ".join(settings.inputs.ignored[:5]) if settings.inputs else ""
+        more = ", …" if summary["ignored_files"] > 5 else ""
+        yield f"{summary['ignored_files']} ignored, they belong to no source: {named}{more}"
     for view, splits in summary["splits"].items():
         yield f"{view:<12} " + ", ".join(f"{split} {n}" for split, n in splits.items())
     if summary["photos"]:

@@ -29,7 +29,7 @@ class Inputs:
     Attributes:
       data: folder of the photos.
       digest: of their content.
-      ignored: how much beside them belongs to no source.
+      ignored: names of what lies beside them and belongs to no source.
       schemas: by view, the curated schema.
       vocabulary: the breed table.
       weights: folder that holds the start weights, None to start from random ones.
@@ -41,7 +41,7 @@ class Inputs:
     digest: str
     schemas: Mapping[str, str]
     vocabulary: str
-    ignored: int = 0
+    ignored: tuple[str, ...] = ()
     weights: str | None = None
     weights_digest: str = ""
     baselines: Mapping[str, Sequence["Pushed"]] = dataclasses.field(default_factory=dict)
@@ -140,7 +140,7 @@ def check(settings: Settings) -> Settings:
       SettingsError: with one line that names the flag.
     """
     _check_numbers(settings)
-    _check_stages(settings.stages)
+    _check_stages(settings)
     _check_backbone(settings)
     _check_data(settings)
     _check_output(settings.output)
@@ -168,7 +168,7 @@ def _check_data(settings: Settings) -> None:
         return
     if not os.path.isdir(data):
         what = "is not a folder" if os.path.exists(data) else "does not exist"
-        raise SettingsError(f"--data {data}: {what}")
+        raise SettingsError(f"--data {data}: {what}; give a folder that holds {_layouts()}")
     try:
         names = sorted(os.listdir(data))
     except OSError as error:
@@ -178,9 +178,11 @@ def _check_data(settings: Settings) -> None:
         able = [name for name, source in SOURCES.items() if not view or view in source.views]
         if not set(able) & set(names):
             flag = f"--{view} --data {data}" if view else f"--data {data}"
-            raise SettingsError(
-                f"{flag}: expected a folder named {' or '.join(able)} in it, found {found}"
-            )
+            raise SettingsError(f"{flag}: expected {_layouts(able)} in it, found {found}")
+
+
+def _layouts(names: Sequence[str] = tuple(SOURCES)) -> str:
+    return " or ".join(SOURCES[name].layout for name in names)
 
 
 def _check_numbers(settings: Settings) -> None:
@@ -196,8 +198,14 @@ def _check_numbers(settings: Settings) -> None:
         )
 
 
-def _check_stages(stages: Sequence[str]) -> None:
+def _check_stages(settings: Settings) -> None:
+    stages = settings.stages
     first = STAGES.index(stages[0])
+    if first and not os.path.exists(settings.metadata):
+        raise SettingsError(
+            f"--{stages[0]}: there is no earlier run in {settings.output} to build on: "
+            f"run --{STAGES[0]} first"
+        )
     if tuple(stages) != STAGES[first : first + len(stages)]:
         named = " ".join(f"--{stage}" for stage in stages)
         raise SettingsError(f"{named}: stages that run together must follow each other")
@@ -213,7 +221,7 @@ def _check_weights(settings: Settings, backbone: backbones.Backbone) -> None:
     try:
         backbones.check_weights(settings.weights, backbone)
     except backbones.WeightsError as error:
-        raise SettingsError(f"--weights: {error}") from None
+        raise SettingsError(f"--weights: {error} (or give imagenet, or none)") from None
 
 
 def _check_output(output: str) -> None:

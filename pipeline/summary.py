@@ -33,7 +33,7 @@ def summarise(
     return {
         "run_id": run,
         "photos": catalog.count(photos),
-        "ignored_files": settings.inputs.ignored if settings.inputs else 0,
+        "ignored_files": len(settings.inputs.ignored) if settings.inputs else 0,
         "splits": _splits(photos, settings.views),
         "breed": _breed(verdicts["breed"]),
         "match": _match(verdicts["match"]),

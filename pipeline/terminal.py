@@ -82,11 +82,11 @@ class Terminal(logging.Handler):
         if self.interrupted:
             raise InterruptedRunError
 
-    def failed(self) -> str | None:
+    def failed(self, state: str = "FAILED") -> str | None:
         """Closes the running node's line and returns its name, None when none was running."""
         node = self._node
         if node:
-            self._end("FAILED")
+            self._end(state)
         return node
 
     def _begin(self, node: str) -> None:

@@ -59,7 +59,7 @@ def test_help_names_every_flag_and_imports_nothing_heavy():
         (["--data", "nowhere", "--cropped"], ["--data nowhere", "does not exist"]),
         (["--data", ""], ["--data", "does not exist"]),
         (["--data", "empty"], ["--data empty", "found nothing"]),
-        (["--data", "other"], ["--data other", "stanford or individuals", "found cats"]),
+        (["--data", "other"], ["--data other", "individuals/<dog id>/", "found cats"]),
         (["--backbone", "resnet"], ["--backbone", "'resnet'", "mobilenet_v2"]),
         (["--weights", "nowhere.h5"], ["--weights", "nowhere.h5 does not exist"]),
         (["--weights", "file"], ["--weights", "no HDF5 file"]),
@@ -69,6 +69,8 @@ def test_help_names_every_flag_and_imports_nothing_heavy():
         (["--image_size", "32"], ["--image_size 32", "at least 64"]),
         (["--image_size", "4096"], ["--image_size 4096", "1024 or less"]),
         (["--epochs", "0"], ["--epochs 0"]),
+        (["--epoch", "3"], ["unrecognized arguments: --epoch"]),
+        (["--model_training"], ["no earlier run", "--data_extraction first"]),
         (["--epochs", "many"], ["--epochs", "'many'", "--help"]),
         (["--batch_size", "4"], ["--batch_size 4"]),
         (["--output", "file"], ["--output file", "is a file"]),
@@ -135,6 +137,16 @@ def test_a_view_that_the_data_has_no_source_for_is_exit_code_two(data, tmp_path)
     assert done.returncode == 2
     assert "--cropped" in done.stderr
     assert "stanford" in done.stderr
+
+
+def test_loose_photos_are_told_where_to_go(data, tmp_path):
+    (data / "individuals" / "1.jpg").write_bytes(b"x")
+
+    done = run("--data", str(data), "--backbone", "small_cnn", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "individuals/<dog id>/<photo>.jpg" in done.stderr
+    assert "found individuals/1.jpg" in done.stderr
 
 
 def test_a_source_folder_without_photos_is_exit_code_two(data, tmp_path):

@@ -324,18 +324,18 @@ def test_the_uncropped_view_passes_its_gate(small, data):
     assert sum(splits.values()) == small.summary()["photos"]["stanford"]["accepted"]
 
 
-def test_a_stage_without_an_earlier_run_names_the_stage_to_run_first(data, tmp_path):
+def test_stages_run_one_after_another_each_on_the_one_before(data, tmp_path):
     project = Project.copy(tmp_path)
 
-    code, printed = project.run(*flags(data), "--data_processing")
-
-    assert code == 2
-    assert "--data_extraction first" in printed
-
-    assert project.run(*flags(data), "--data_extraction")[0] == 0
+    code, printed = project.run(*flags(data), "--data_extraction")
+    assert code == 0, printed
     code, printed = project.run(*flags(data), "--data_processing")
     assert code == 2
     assert "--data_transformation first" in printed
+
+    for stage in ("--data_transformation", "--data_preprocessing", "--data_processing"):
+        code, printed = project.run(*flags(data), stage)
+        assert code == 0, printed
 
 
 def test_an_interrupted_run_keeps_nothing_of_the_running_node_and_goes_on(data, tmp_path):

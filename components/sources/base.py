@@ -77,11 +77,13 @@ class Source(Protocol):
     Attributes:
       name: of the folder and of the source.
       licence: under which its photos come.
+      layout: what its folder holds, for messages.
       views: the views that its photos can be in.
     """
 
     name: str
     licence: str
+    layout: str
     views: tuple[str, ...]
 
     def containers(self, paths: Iterable[str]) -> list[str]:

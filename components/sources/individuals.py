@@ -10,6 +10,7 @@ class Individuals:
 
     name = "individuals"
     licence = "the user's own"
+    layout = "individuals/<dog id>/<photo>.jpg"
     views: tuple[str, ...] = ("individual",)
 
     def containers(self, paths: Iterable[str]) -> list[str]:

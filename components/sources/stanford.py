@@ -20,6 +20,7 @@ class Stanford:
 
     name = "stanford"
     licence = "research use only (ImageNet)"
+    layout = "stanford/images.tar with stanford/annotation.tar"
     views: tuple[str, ...] = ("cropped", "uncropped")
 
     def containers(self, paths: Iterable[str]) -> list[str]:

@@ -143,7 +143,7 @@ def test_the_closing_table_shows_metrics_gates_and_paths(tmp_path):
     text = "\n".join(report.lines(_settings(tmp_path), found, 12.0))
 
     for words in (
-        "unreadable 1", "2 other file(s) or folder(s)", "train 2", "0.250", "0.750",
+        "unreadable 1", "2 ignored, they belong to no source", "train 2", "0.250", "0.750",
         "untrained", "gate breed: REFUSED",
         "FAILED floor: too low", "not pushed", "serving/match/1", "1 run, 1 cached, in 12 s",
     ):  # fmt: skip

@@ -36,7 +36,7 @@ def of_source(photos, source):
 def test_it_lies_in_the_layouts_of_the_real_sources(drawn):
     found = dataset.read_dataset(drawn)
 
-    assert found.ignored == 0
+    assert found.ignored == ()
     assert found.sources == ["individuals", "stanford"]
     assert sorted(os.listdir(Path(drawn) / "stanford")) == ["annotation.tar", "images.tar"]
 
