@@ -63,14 +63,15 @@ def _base(settings: Settings, reused: Mapping[str, Any], store: Store) -> str:
 
     Where there is none, the run that comes furthest says what to run first.
     """
-    furthest, problem = -1, ""
+    furthest, problem = (-1, False), ""
     for run in store.runs():
         nodes = store.nodes(run)
         for place, name in enumerate(reused):
             found = _obstacle(name, reused[name], nodes.get(name))
             if found:
-                if place > furthest:
-                    furthest, problem = place, found
+                come = (place, name in nodes)  # what ran with other settings says more
+                if come > furthest:
+                    furthest, problem = come, found
                 break
         else:
             return run
