@@ -10,7 +10,7 @@ ARGS ?=
 export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test quick lint types imports format lock env clean
+.PHONY: help run test bench quick lint types imports format lock env clean
 
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -37,6 +37,9 @@ imports: env  ## check that imports go one way: runners, pipeline, components, m
 format: env  ## rewrite the code in the project's format
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+
+bench: env  ## measure ingestion (ARGS="--data photos" to measure on photos of your own)
+	$(PYTHON) benchmarks/ingest.py $(ARGS)
 
 lock: $(UV)  ## resolve pyproject.toml into requirements.lock again
 	$(UV) pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --all-extras \

@@ -17,13 +17,18 @@ from pipeline import settings as settings_lib
 from pipeline.settings import REAL, SAMPLE, STAGES, Settings, SettingsError
 
 _EPILOG = """\
-the data folder holds one or both of
-  stanford/      Stanford Dogs: images.tar and annotation.tar, or the folders Images and Annotation
-  individuals/   one folder a dog, named by its id, with its photos in it
+the data folder holds one or more of
+  stanford/      Stanford Dogs: images.tar and annotation.tar (and lists.tar)
+  tsinghua/      Tsinghua Dogs: low-resolution.zip and low-annotations.zip
+  austin/        Austin Pets Alive: apa_dogs.csv, apa_photos.csv and photos/
+  breeds/        your own: one folder a breed, named as in schema/breeds.csv, with its photos
+  individuals/   your own: one folder a dog, named by its id, with its photos
+archives (.tar, .zip) may lie unpacked, and folders packed
 
 examples
   python local_runner.py
   python local_runner.py --data photos --epochs 20
+  python local_runner.py --data photos --download stanford --data_extraction
   python local_runner.py --data photos --data_processing --image_size 160
   python local_runner.py --data photos --backbone mobilenet_v2 --weights mobilenet.weights.h5
 
@@ -64,6 +69,18 @@ def parser() -> argparse.ArgumentParser:
 def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data", metavar="DIR", help="your photos; without it, a drawn sample")
     group.add_argument("--output", metavar="DIR", default="./output", help="default: ./output")
+    group.add_argument(
+        "--download",
+        metavar="SOURCE,…",
+        help="fetch stanford, tsinghua, austin (one or more) into --data first, going on where an "
+        "earlier download stopped; SOURCE=URL takes it from a mirror",
+    )
+    group.add_argument(
+        "--upstream_splits",
+        action="store_true",
+        help="keep to the split lists of Stanford and Tsinghua Dogs, to compare with published "
+        "figures",
+    )
 
 
 def _add_models(group: argparse._ArgumentGroup) -> None:
@@ -73,6 +90,14 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help=f"side of the photos in the records, pixels (default: {REAL.image_size}, "
         f"for the sample {SAMPLE.image_size})",
+    )
+    group.add_argument(
+        "--crop_margin",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="kept round the dog's box in the cropped view, as a share of the box's longer side "
+        "(default: 0)",
     )
     group.add_argument(
         "--backbone",
@@ -148,9 +173,20 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         image_size=preset.image_size if arguments.image_size is None else arguments.image_size,
         epochs=preset.epochs if arguments.epochs is None else arguments.epochs,
         batch_size=preset.batch_size if arguments.batch_size is None else arguments.batch_size,
+        crop_margin=arguments.crop_margin,
+        upstream_splits=arguments.upstream_splits,
+        download=_downloads(arguments.download),
         views=tuple(view for view in _VIEW_HELP if getattr(arguments, view)),
         stages=stages or STAGES,
     )
+
+
+def _downloads(text: str | None) -> tuple[tuple[str, str], ...]:
+    """Reads `SOURCE,SOURCE=URL` as pairs of a source and its mirror, which may be ""."""
+    parts = [part.partition("=") for part in (text or "").split(",") if part]
+    if text is not None and not parts:
+        raise SettingsError("--download: name a source")
+    return tuple((source.strip(), mirror.strip()) for source, _, mirror in parts)
 
 
 def main(argv: list[str] | None = None) -> int:

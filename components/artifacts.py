@@ -11,7 +11,7 @@ class Dataset(tfx.dsl.Artifact):
     """Where every file of a data folder lies (`entries.jsonl`); `digest` names its content."""
 
     TYPE_NAME = "SpottedDataset"
-    PROPERTIES = {"digest": _STRING, "files": _INT}
+    PROPERTIES = {"digest": _STRING, "files": _INT, "ignored": _INT}
 
 
 class PhotoCatalog(tfx.dsl.Artifact):

@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from components.sources.base import Reason
-from models.geometry import Box
+from models.geometry import Box, area
 
 SPLITS = ("train", "val", "test")
 VIEWS = ("cropped", "uncropped", "individual")
@@ -22,8 +23,10 @@ class Photo:
       source: the adapter's name.
       uri: the file that holds it, relative to the data folder.
       offset: where it starts in that file, bytes.
-      size: bytes.
+      size: bytes in that file.
+      unpacked: bytes after inflating; 0 when it is stored as it is.
       sha256: of its bytes.
+      views: those that it can be in.
       width: of the upright photo, pixels; 0 when it can't be read.
       height: likewise.
       breed: canonical name, None when not known.
@@ -31,6 +34,10 @@ class Photo:
       bodies: the box of every dog, pixels of the original.
       head_box: pixels of the original, None when not known.
       licence: under which the photo came.
+      phash: perceptual hash (`models.perceptual`), "" when it can't be read.
+      group: of near copies, known by one of their ids; None when it has none.
+      listed: train or test where the source's own split lists name it.
+      unlisted: the breed as the source spells it, where the vocabulary does not have it.
       split: train, val or test once assigned.
       reason: why it was rejected.
       detail: what was found, for people.
@@ -49,6 +56,12 @@ class Photo:
     bodies: tuple[Box, ...] = ()
     head_box: Box | None = None
     licence: str = ""
+    unpacked: int = 0
+    views: tuple[str, ...] = ()
+    phash: str = ""
+    group: str | None = None
+    listed: str | None = None
+    unlisted: str = ""
     split: str | None = None
     reason: Reason | None = None
     detail: str = ""
@@ -56,11 +69,11 @@ class Photo:
     @property
     def body_box(self) -> Box | None:
         """The largest dog's box."""
-        return max(self.bodies, key=_area, default=None)
+        return max(self.bodies, key=area, default=None)
 
     def to_json(self) -> str:
         """One line."""
-        return json.dumps({**dataclasses.asdict(self), "body_box": self.body_box})
+        return json.dumps({**vars(self), "body_box": self.body_box})
 
     @classmethod
     def from_json(cls, line: str) -> "Photo":
@@ -68,19 +81,15 @@ class Photo:
         row = json.loads(line)
         del row["body_box"]
         row["bodies"] = tuple(tuple(box) for box in row["bodies"])
+        row["views"] = tuple(row["views"])
         row["head_box"] = tuple(row["head_box"]) if row["head_box"] else None
         row["reason"] = Reason(row["reason"]) if row["reason"] else None
         return cls(**row)
 
 
-def _area(box: Box) -> float:
-    xmin, ymin, xmax, ymax = box
-    return (xmax - xmin) * (ymax - ymin)
-
-
 def in_view(photo: Photo, view: str) -> bool:
-    """Whether an accepted photo belongs to a view: breeds to two of them, known dogs to one."""
-    return photo.dog_id is not None if view == "individual" else photo.breed is not None
+    """Whether a photo stands in a view: it was accepted, and its source serves that view."""
+    return photo.split is not None and view in photo.views
 
 
 def write(folder: str, photos: Iterable[Photo], name: str = "photos-00000.jsonl") -> None:
@@ -103,16 +112,31 @@ def read(folder: str) -> Iterator[Photo]:
             yield from (Photo.from_json(line) for line in file)
 
 
-def count(photos: Iterable[Photo]) -> dict[str, dict[str, Any]]:
-    """Counts by source: offered, accepted, rejected, and the reasons of the rejected."""
+def count(photos: Iterable[Photo], catalogued: bool = False) -> dict[str, dict[str, Any]]:
+    """Counts by source: offered, accepted, rejected, and the reasons of the rejected.
+
+    Accepted is what has a split; with `catalogued`, before there are splits, what has no reason.
+    """
     counts: dict[str, dict[str, Any]] = {}
     for photo in photos:
         row = counts.setdefault(
             photo.source, {"offered": 0, "accepted": 0, "rejected": 0, "reasons": {}}
         )
         row["offered"] += 1
-        row["accepted"] += photo.split is not None
+        row["accepted"] += photo.split is not None or (catalogued and photo.reason is None)
         row["rejected"] += photo.reason is not None
         if photo.reason:
             row["reasons"][photo.reason] = row["reasons"].get(photo.reason, 0) + 1
     return counts
+
+
+def single_photo_dogs(photos: Iterable[Photo]) -> list[str]:
+    """The dogs that have one accepted photo only: nothing can be matched with it."""
+    counts = Counter(photo.dog_id for photo in photos if photo.dog_id and not photo.reason)
+    return sorted(str(dog) for dog, number in counts.items() if number < 2)
+
+
+def unknown_breeds(photos: Iterable[Photo]) -> dict[str, int]:
+    """What the sources call breeds that the vocabulary does not have: spelling -> photos."""
+    rows = [row for row in photos if row.unlisted and row.reason in (None, Reason.UNKNOWN_BREED)]
+    return dict(Counter(f"{row.source}: {row.unlisted}" for row in rows).most_common())

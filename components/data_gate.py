@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow_data_validation as tfdv
@@ -12,7 +12,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 
-from components import artifacts, catalog
+from components import artifacts, catalog, copies
 from components.catalog import Photo
 from components.sources.base import DataError
 
@@ -67,28 +67,37 @@ def DataGate(  # noqa: N802 - TFX names the node after the function
         file.write(json.dumps({"passed": True, "examples": examples}, indent=1))
 
 
-def leaks(photos: Iterable[Photo]) -> list[str]:
-    """Names every dog and every exact copy that stands in more than one split."""
-    splits: defaultdict[str, set[str]] = defaultdict(set)
-    of_key: defaultdict[str, list[str]] = defaultdict(list)
+def leaks(photos: Sequence[Photo]) -> list[str]:
+    """Names every dog, exact copy and near copy that stands in more than one split.
+
+    Near copies are found anew from the hashes: the gate takes nobody's word for it.
+    """
+    accepted = [photo for photo in photos if photo.split]
+    near = copies.near_groups(accepted)
+    problems = _parted("dog {}", accepted, lambda photo: photo.dog_id)
+    exact = _parted("one photo", accepted, lambda photo: photo.sha256)
+    nearly = _parted("one picture, copied,", accepted, lambda photo: near.get(photo.photo_id))
+    return problems + exact + nearly
+
+
+def _parted(what: str, photos: Iterable[Photo], key_of: Callable[[Photo], str | None]) -> list[str]:
+    """The keys whose photos stand in more than one split, with photos of each."""
+    of_key: defaultdict[str, dict[str, list[str]]] = defaultdict(dict)
     for photo in photos:
-        if photo.split:
-            for key in filter(None, (photo.dog_id and f"dog {photo.dog_id}", photo.sha256)):
-                splits[key].add(photo.split)
-                of_key[key].append(photo.photo_id)
+        key = key_of(photo)
+        if key:
+            of_key[key].setdefault(str(photo.split), []).append(photo.photo_id)
     return [
-        f"{key if key.startswith('dog ') else 'one photo'} stands in {' and '.join(sorted(found))}:"
-        f" {_some(of_key[key])}"
-        for key, found in splits.items()
+        f"{what.format(key)} stands in "
+        + " and in ".join(f"{split} ({_some(names)})" for split, names in sorted(found.items()))
+        for key, found in of_key.items()
         if len(found) > 1
     ]
 
 
 def count_mismatches(photos: Iterable[Photo], view: str, examples: Mapping[str, int]) -> list[str]:
     """Compares the number of Examples with the ledger, split by split; none may be empty."""
-    expected = Counter(
-        photo.split for photo in photos if photo.split and catalog.in_view(photo, view)
-    )
+    expected = Counter(photo.split for photo in photos if catalog.in_view(photo, view))
     problems = []
     for split in catalog.SPLITS:
         if not expected[split]:

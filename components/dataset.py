@@ -5,10 +5,13 @@ import dataclasses
 import hashlib
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+import zlib
+from collections.abc import Iterable, Sequence
 from typing import BinaryIO
 
-from components.sources.base import DataError, Entry, is_photo, tar_entries
+from components import archives
+from components.sources.base import DataError, Entry, Source, is_photo
 from components.sources.registry import SOURCES
 from models.progress import Rate
 
@@ -53,26 +56,45 @@ class Dataset:
 def list_containers(data: str) -> tuple[list[tuple[str, str]], list[str]]:
     """Lists the (source, path) of every file that a source claims, and the names of what is left.
 
-    What is left are the other files of the sources' folders, and the other entries beside these
-    folders, which are not looked into.
+    An archive right below a source's folder is one of its files, whatever its name. What is left
+    are the other files of the sources' folders, their hidden folders, and the other entries beside
+    the sources' folders; the last two are not looked into.
 
     Raises:
-      DataError: no source finds a file, or a source's files contradict each other.
+      DataError: no source finds a file, or a file's name is no text.
     """
     claimed: list[tuple[str, str]] = []
-    left = sorted(set(os.listdir(data)) - set(SOURCES))
+    left = [
+        name
+        for name in sorted(os.listdir(data))
+        if name not in SOURCES or not os.path.isdir(posixpath.join(data, name))
+    ]
     for source in SOURCES.values():
         paths = _walk(posixpath.join(data, source.name))
         _check_names(paths, posixpath.join(data, source.name))
-        own = source.containers(paths)
-        claimed += [(source.name, f"{source.name}/{path}") for path in own]
-        left += [f"{source.name}/{path}" for path in sorted(set(paths) - set(own))]
+        for path in sorted(paths):
+            inside = f"{source.name}/{path}"
+            if _is_container(source, path):
+                claimed.append((source.name, inside))
+            else:
+                left.append(inside)
     if not claimed:
         raise DataError(
             f"data folder {data} holds no photos: expected "
             f"{' or '.join(source.layout for source in SOURCES.values())}, found {_some(left)}"
         )
     return sorted(claimed, key=lambda item: item[1]), left
+
+
+def _is_container(source: Source, path: str) -> bool:
+    loose = "/" not in path and not path.startswith(".")
+    return _claims(source, path) or (loose and archives.is_archive(path))
+
+
+def _claims(source: Source, name: str) -> bool:
+    """Whether a file is the source's; nothing hidden is, wherever it lies."""
+    hidden = any(part.startswith(".") for part in name.split("/"))
+    return not hidden and source.claims(name)
 
 
 def _check_names(paths: Iterable[str], where: str) -> None:
@@ -95,18 +117,30 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _walk(folder: str) -> list[str]:
-    """Every file below a folder, relative to it; links to folders are followed, once each."""
+    """Every file below a folder, relative to it; links to folders are followed, once each.
+
+    A hidden folder is named, with a slash behind it, and not looked into.
+    """
     found = []
     seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=_cannot_list, followlinks=True):
         if os.path.realpath(parent) in seen:
             folders.clear()
             continue
         seen.add(os.path.realpath(parent))
+        hidden = [f"{name}/" for name in folders if name.startswith(".")]
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         relative = os.path.relpath(parent, folder)
-        found += [posixpath.normpath(posixpath.join(relative, name)) for name in names]
+        below = "" if relative == "." else f"{relative}/"
+        found += [below + name for name in (*names, *hidden)]
     return found
+
+
+def _cannot_list(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise DataError(
+            f"{error.filename} can't be listed ({error.strerror}): mend or move it"
+        ) from error
 
 
 def read_dataset(data: str) -> Dataset:
@@ -122,6 +156,8 @@ def read_dataset(data: str) -> Dataset:
         source, path = item
         full = posixpath.join(data, path)
         try:
+            if os.path.exists(full) and not os.path.isfile(full):
+                raise OSError(0, "it is no regular file")
             return Container(source, path, os.path.getsize(full), sha256_of_file(full))
         except OSError as error:
             if is_photo(path):  # one photo is a row of the ledger, not the end of the run
@@ -145,60 +181,126 @@ def sha256_of_file(path: str) -> str:
     return digest.hexdigest()
 
 
-def entries(data: str, dataset: Dataset) -> Iterator[Entry]:
-    """Every file of every source, those in archives one by one.
+def entries(data: str, dataset: Dataset) -> tuple[list[Entry], list[str]]:
+    """Every file of every source, those in archives one by one, and the members left over.
+
+    The members of an archive are read once, on all cores, for their sha256.
 
     Raises:
-      DataError: an archive is damaged, or holds a name twice.
+      DataError: an archive is damaged, or a name is held twice.
     """
-    seen: set[tuple[str, str]] = set()
-    for entry in _entries(data, dataset):
-        _check_names([entry.name], entry.container)
-        if (entry.source, entry.name) in seen:
-            raise DataError(f"{entry.container} in {data} holds {entry.name} twice: remove one")
-        seen.add((entry.source, entry.name))
-        yield entry
-
-
-def _entries(data: str, dataset: Dataset) -> Iterator[Entry]:
+    found: list[Entry] = []
+    left: list[str] = []
     for container in dataset.containers:
+        source = SOURCES[container.source]
         inside = container.path.partition("/")[2]
-        if not container.path.endswith(".tar"):
-            yield Entry(
-                container.source, inside, container.path, 0, container.size, container.sha256
+        if _claims(source, inside):
+            found.append(
+                Entry(
+                    source.name, inside, container.path, 0, container.size, container.sha256
+                )
+            )  # fmt: skip
+        else:
+            own, foreign = _members(source, container, posixpath.join(data, container.path))
+            found += own
+            left += foreign
+    _check_once(found, data)
+    return found, left
+
+
+def _check_once(found: Iterable[Entry], data: str) -> None:
+    seen: dict[tuple[str, str], str] = {}
+    for entry in found:
+        first = seen.setdefault((entry.source, entry.name), entry.container)
+        if first != entry.container:
+            raise DataError(
+                f"{entry.source}/{entry.name} lies both in {first} and in {entry.container} (in "
+                f"{data}): remove one of the two"
             )
-            continue
-        full = posixpath.join(data, container.path)
-        with open(full, "rb") as stream:
-            for entry in tar_entries(container.source, container.path, full):
-                stream.seek(entry.offset)
-                digest = hashlib.sha256(stream.read(entry.size)).hexdigest()
-                yield dataclasses.replace(entry, sha256=digest)
+
+
+def _members(source: Source, container: Container, path: str) -> tuple[list[Entry], list[str]]:
+    """The members of an archive that its source claims, digested, and the names of the others."""
+    members = archives.members(path)
+    _check_names((member.name for member in members), path)
+    own: dict[str, archives.Member] = {}
+    left = []
+    for member in members:
+        # An archive of the whole folder has the folder's name in front of every path.
+        name = member.name.removeprefix(f"{source.name}/")
+        if name in own:
+            raise DataError(f"{path} holds {member.name} twice: pack it again")
+        if _claims(source, name):
+            own[name] = member
+        else:
+            left.append(f"{container.path}/{member.name}")
+    rate = Rate(f"reading {container.path}", len(own), "files")
+    with open(path, "rb") as stream, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def entry(item: tuple[str, archives.Member]) -> Entry:
+            name, member = item
+            digest = _digest(stream.fileno(), member, path)
+            rate.add(1)
+            return Entry(
+                source.name, name, container.path, member.offset, member.size, digest,
+                member.unpacked,
+            )  # fmt: skip
+
+        return list(pool.map(entry, own.items())), left
+
+
+def _digest(file: int, member: archives.Member, path: str) -> str:
+    """Sha256 of a member's content, checked against its CRC where it has one."""
+    try:
+        data = archives.inflate(os.pread(file, member.size, member.offset), member.unpacked)
+    except ValueError as error:
+        raise DataError(f"{path}: {member.name} {error}: fetch the archive again") from error
+    if member.crc is not None and zlib.crc32(data) != member.crc:
+        raise DataError(f"{path}: {member.name} is damaged (CRC): fetch the archive again")
+    return hashlib.sha256(data).hexdigest()
 
 
 class Reader:
-    """Reads entries by offset, keeping an archive open between reads."""
+    """Reads entries by offset, from any thread, keeping the last file open between reads."""
 
     def __init__(self, data: str):
         self._data = data
         self._path = ""
-        self._stream: BinaryIO | None = None
+        self._file: BinaryIO | None = None
+        self._lock = threading.Lock()
 
-    def __call__(self, container: str, offset: int, size: int) -> bytes:
-        """The bytes of one entry."""
-        if container != self._path or self._stream is None:
-            self.close()
-            self._stream = open(posixpath.join(self._data, container), "rb")  # noqa: SIM115
-            self._path = container
-        self._stream.seek(offset)
-        return self._stream.read(size)
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __call__(self, container: str, offset: int, size: int, unpacked: int = 0) -> bytes:
+        """The bytes of one entry.
+
+        Raises:
+          OSError: the file can't be read.
+          ValueError: they don't unpack to what the archive promised.
+        """
+        with self._lock:
+            if container != self._path or self._file is None:
+                self._close()
+                self._file = open(posixpath.join(self._data, container), "rb")  # noqa: SIM115
+                self._path = container
+            self._file.seek(offset)
+            data = self._file.read(size)
+        return archives.inflate(data, unpacked)
 
     def entry(self, entry: Entry) -> bytes:
         """The bytes of one entry."""
-        return self(entry.container, entry.offset, entry.size)
+        return self(entry.container, entry.offset, entry.size, entry.unpacked)
 
     def close(self) -> None:
         """Closes what is open."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -11,6 +11,8 @@ from tfx.dsl.io import fileio
 from components import artifacts, dataset
 from components.sources.base import DataError, Entry
 
+IGNORED = "ignored.json"  # members of archives that belong to no source
+
 
 @component
 def DatasetImporter(  # noqa: N802 - TFX names the node after the function
@@ -25,7 +27,7 @@ def DatasetImporter(  # noqa: N802 - TFX names the node after the function
       data: the content-addressed folder.
       digest: of its content, as the runner read it.
       code: digest of the code, for the cache.
-      entries: written: one row for every file, those in archives one by one.
+      entries: written: one row for every file, those in archives one by one; and `ignored.json`.
 
     Raises:
       DataError: the content is not what the digest says, or an archive is damaged.
@@ -34,10 +36,13 @@ def DatasetImporter(  # noqa: N802 - TFX names the node after the function
     found = dataset.read_dataset(data)
     if found.digest != digest:
         raise DataError(f"{data} changed while the run began: start it again")
-    rows = list(dataset.entries(data, found))
+    rows, left = dataset.entries(data, found)
     write(entries.uri, rows)
+    with fileio.open(os.path.join(entries.uri, IGNORED), "w") as file:
+        file.write(json.dumps(left, indent=1))
     entries.digest = digest
     entries.files = len(rows)
+    entries.ignored = len(left)
 
 
 def write(folder: str, rows: list[Entry]) -> None:

@@ -5,6 +5,7 @@ written where it is processed. What a shard holds depends on the manifest alone,
 the same on any runner and after any number of retries.
 """
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -22,11 +23,11 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import standard_artifacts
 
-from components import artifacts, catalog
+from components import artifacts, catalog, parallel
 from components.catalog import Photo
 from components.dataset import Reader
 from components.sources.base import DataError
-from models import examples, pixels, progress, vocabulary
+from models import examples, geometry, pixels, progress, vocabulary
 
 SHARD = 500  # photos: some 15 MB at 224 px, well under the 200 MB that a shard may have
 
@@ -37,6 +38,7 @@ def ImageExampleGen(  # noqa: N802 - TFX names the node after the function
     examples: OutputArtifact[standard_artifacts.Examples],
     view: Parameter[str],
     image_size: Parameter[int],
+    crop_margin: Parameter[float],
     data: Parameter[str],
     breeds: Parameter[str],
     code: Parameter[str],
@@ -49,6 +51,7 @@ def ImageExampleGen(  # noqa: N802 - TFX names the node after the function
       examples: written: plain TFRecords of tf.Example, in the splits train, val and test.
       view: cropped, uncropped or individual.
       image_size: side of the square photos, pixels.
+      crop_margin: kept round the box of the cropped view, as a share of its longer side.
       data: the content-addressed data folder.
       breeds: the content-addressed breed table.
       code: digest of the code, for the cache.
@@ -64,7 +67,8 @@ def ImageExampleGen(  # noqa: N802 - TFX names the node after the function
     for split in catalog.SPLITS:
         fileio.makedirs(os.path.join(examples.uri, f"Split-{split}"))
     total = sum(len(photos) for _, photos in shards)
-    write = _WriteShard(data, examples.uri, view, image_size, table, total)
+    shape = Shape(view, image_size, crop_margin)
+    write = _WriteShard(data, examples.uri, shape, table, total)
     assert beam_pipeline is not None, "TFX makes the Beam pipeline"
     with beam_pipeline as pipeline:
         _ = (
@@ -93,8 +97,8 @@ def plan(photos: Iterable[Photo], view: str) -> Iterator[tuple[str, list[Photo]]
     """
     of_split: dict[str, list[Photo]] = {split: [] for split in catalog.SPLITS}
     for photo in photos:
-        if photo.split and catalog.in_view(photo, view):
-            of_split[photo.split].append(photo)
+        if catalog.in_view(photo, view):
+            of_split[str(photo.split)].append(photo)
     for split, rows in of_split.items():
         rows.sort(key=lambda row: row.sha256)
         shards = max(1, -(-len(rows) // SHARD))
@@ -124,6 +128,21 @@ def check_splits(shards: Iterable[tuple[str, list[Photo]]], view: str) -> None:
     raise DataError(f"view {view}: nothing in {' and '.join(empty)}; {what}")
 
 
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """What becomes of a photo.
+
+    Attributes:
+      view: cropped keeps the largest dog, the others the whole photo.
+      side: of the written photo, pixels.
+      margin: kept round the largest dog's box, as a share of the box's longer side.
+    """
+
+    view: str
+    side: int
+    margin: float = 0.0
+
+
 class _WriteShard(beam.DoFn):
     """Writes one shard, aside first, so that a shard is whole or not there."""
 
@@ -131,55 +150,56 @@ class _WriteShard(beam.DoFn):
         self,
         data: str,
         folder: str,
-        view: str,
-        side: int,
+        shape: Shape,
         breeds: vocabulary.Vocabulary,
         total: int,
     ):
-        self._data, self._folder, self._view = data, folder, view
-        self._side, self._breeds, self._total = side, breeds, total
+        self._data, self._folder, self._shape = data, folder, shape
+        self._breeds, self._total = breeds, total
 
     def process(self, shard: tuple[str, list[Photo]]) -> Iterator[None]:
         """Writes one file."""
         import tensorflow as tf
 
         name, photos = shard
-        rate = progress.shared(f"writing {self._view} photos", self._total, self._folder)
+        rate = progress.shared(f"writing {self._shape.view} photos", self._total, self._folder)
         path = os.path.join(self._folder, name)
-        reader = Reader(self._data)
         aside = os.path.join(self._folder, f"partial-{name.replace(os.sep, '-')}")
-        with tf.io.TFRecordWriter(aside) as writer:
-            for photo in photos:
-                data = reader(photo.uri, photo.offset, photo.size)
-                writer.write(to_example(photo, data, self._view, self._side, self._breeds))
+        with Reader(self._data) as reader, tf.io.TFRecordWriter(aside) as writer:
+
+            def example(photo: Photo) -> bytes:
+                data = reader(photo.uri, photo.offset, photo.size, photo.unpacked)
+                return to_example(photo, data, self._shape, self._breeds)
+
+            for record in parallel.each(example, photos):
+                writer.write(record)
                 rate.add(1)
-        reader.close()
         fileio.rename(aside, path, overwrite=True)
         yield from ()
 
 
-def to_example(
-    photo: Photo, data: bytes, view: str, side: int, breeds: vocabulary.Vocabulary
-) -> bytes:
+def to_example(photo: Photo, data: bytes, shape: Shape, breeds: vocabulary.Vocabulary) -> bytes:
     """One photo as a serialized tf.Example.
 
     Args:
       photo: its row.
       data: its bytes.
-      view: cropped keeps the largest dog, the others the whole photo.
-      side: of the written photo, pixels.
+      shape: what becomes of it.
       breeds: for the label.
 
     Raises:
       DataError: the photo can't be read any more, though the catalogue could.
     """
+    side, box = shape.side, photo.body_box if shape.view == "cropped" else None
+    if box:
+        box = geometry.widened(box, shape.margin, photo.width, photo.height)
     try:
-        image = pixels.decode(data)
+        image = pixels.load(data, side, box)
     except pixels.UnreadablePhotoError as error:
         raise DataError(
             f"photo {photo.photo_id} changed while the run went on ({error})"
         ) from error
-    image = pixels.fit(image, side, photo.body_box if view == "cropped" else None)
+    brightness, sharpness = pixels.quality(image)
     features: dict[str, examples.Value] = {
         examples.ENCODED: pixels.encode(image),
         examples.FORMAT: "jpeg",
@@ -190,20 +210,28 @@ def to_example(
         examples.SOURCE: photo.source,
         examples.ORIGINAL_WIDTH: photo.width,
         examples.ORIGINAL_HEIGHT: photo.height,
-        examples.BRIGHTNESS: pixels.brightness(image),
-        examples.SHARPNESS: pixels.sharpness(image),
+        examples.BRIGHTNESS: brightness,
+        examples.SHARPNESS: sharpness,
     }
     if photo.breed:
-        features |= {examples.BREED: photo.breed, examples.LABEL: breeds.label(photo.breed)}
+        features[examples.BREED] = photo.breed
+    if photo.breed and photo.breed != vocabulary.MIXED:
+        features[examples.LABEL] = breeds.label(photo.breed)
     if photo.dog_id:
         features[examples.DOG_ID] = photo.dog_id
-    if view == "uncropped":
-        features |= box_features(photo, side)
+    if shape.view == "uncropped":
+        features[examples.FILE_NAME] = photo.photo_id
+        features |= box_features(photo, side, features.get(examples.LABEL))
     return examples.serialize(features)
 
 
-def box_features(photo: Photo, side: int) -> dict[str, examples.Value]:
-    """Every dog's box, relative to the padded square, and its class; nothing without a box."""
+def box_features(
+    photo: Photo, side: int, label: examples.Value | None
+) -> dict[str, examples.Value]:
+    """Every dog's box, relative to the padded square, and its class; nothing without a box.
+
+    Classes are numbered from 1, as the Object Detection API does: its 0 is the background.
+    """
     if not photo.bodies:
         return {}
     height, width, top, left = pixels.square(photo.height, photo.width, side)
@@ -215,4 +243,6 @@ def box_features(photo: Photo, side: int) -> dict[str, examples.Value]:
         "ymax": [(top + box[3] * scale_y) / side for box in photo.bodies],
     }
     named: dict[str, examples.Value] = {examples.BOX[edge]: boxes[edge] for edge in boxes}
+    if isinstance(label, int):
+        named[examples.BOX_LABEL] = [label + 1] * len(photo.bodies)
     return named | {examples.BOX_CLASS: [photo.breed or "dog"] * len(photo.bodies)}

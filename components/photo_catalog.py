@@ -14,12 +14,12 @@ from tfx.dsl.component.experimental.annotations import (
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 
-from components import artifacts, catalog, dataset_importer
+from components import artifacts, catalog, copies, dataset_importer, parallel
 from components.catalog import Photo
 from components.dataset import Reader
 from components.sources.base import Entry, Offer, Reason
 from components.sources.registry import SOURCES
-from models import pixels, progress, vocabulary
+from models import perceptual, pixels, progress, vocabulary
 from models.geometry import Box
 
 _CHUNK = 200  # photos a Beam element looks at, and writes as one part file
@@ -61,7 +61,7 @@ def PhotoCatalog(  # noqa: N802 - TFX names the node after the function
             | "Spread" >> beam.Reshuffle()
             | "Look" >> beam.ParDo(_Look(data, looked, len(offered)))
         )
-    rows = mark_copies(catalog.read(looked))
+    rows = copies.mark(list(catalog.read(looked)))
     catalog.write(photos.uri, rows)
     fileio.rmtree(looked)
     if len(rows) != len(offered):
@@ -76,22 +76,20 @@ def list_photos(entries: Iterable[Entry], breeds: vocabulary.Vocabulary, data: s
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
         groups.setdefault(entry.source, []).append(entry)
-    reader = Reader(data)
-    try:
+    with Reader(data) as reader:
         return [
             _row(offer, breeds)
             for name in sorted(groups)
             for offer in SOURCES[name].offers(groups[name], reader.entry)
         ]
-    finally:
-        reader.close()
 
 
 def _row(offer: Offer, breeds: vocabulary.Vocabulary) -> Photo:
-    entry = offer.entry
-    named = offer.breed is not None
-    breed = breeds.canonical(entry.source, offer.breed or "") if named else None
-    unknown = Reason.UNKNOWN_BREED if named and breed is None else None
+    entry, source = offer.entry, SOURCES[offer.entry.source]
+    breed = breeds.canonical(source.name, offer.breed) if offer.breed else None
+    unlisted = offer.breed if offer.breed is not None and breed is None else None
+    # A photo that is there for its dog is good without its breed.
+    unknown = Reason.UNKNOWN_BREED if unlisted is not None and not offer.dog_id else None
     return Photo(
         photo_id=f"{entry.source}/{entry.name}",
         source=entry.source,
@@ -99,27 +97,18 @@ def _row(offer: Offer, breeds: vocabulary.Vocabulary) -> Photo:
         offset=entry.offset,
         size=entry.size,
         sha256=entry.sha256,
-        breed=breed,
+        breed=vocabulary.MIXED if unlisted is not None and offer.dog_id else breed,
         dog_id=offer.dog_id,
         bodies=offer.bodies,
-        licence=SOURCES[entry.source].licence,
-        reason=unknown or offer.problem,
-        detail=f"breed {offer.breed!r}" if unknown else "",
+        head_box=offer.head_box,
+        licence=source.licence,
+        unpacked=entry.unpacked,
+        views=source.views,
+        listed=offer.listed,
+        unlisted=unlisted or "",
+        reason=offer.problem or unknown,
+        detail=offer.detail or (f"breed {unlisted!r}" if unlisted is not None else ""),
     )
-
-
-def mark_copies(photos: Iterable[Photo]) -> list[Photo]:
-    """Rejects every photo whose exact bytes were already accepted from an earlier row."""
-    first: dict[str, str] = {}
-    marked = []
-    for photo in photos:
-        if not photo.reason and photo.sha256 in first:
-            copy_of = f"of {first[photo.sha256]}"
-            photo = dataclasses.replace(photo, reason=Reason.EXACT_COPY, detail=copy_of)
-        if not photo.reason:
-            first[photo.sha256] = photo.photo_id
-        marked.append(photo)
-    return marked
 
 
 class _Look(beam.DoFn):
@@ -131,30 +120,33 @@ class _Look(beam.DoFn):
     def process(self, chunk: tuple[int, list[Photo]]) -> Iterator[None]:
         """Writes the part file of one chunk."""
         number, photos = chunk
-        reader = Reader(self._data)
-        rows = [look(photo, reader) for photo in photos]
-        reader.close()
+        with Reader(self._data) as reader:
+            rows = list(parallel.each(lambda photo: look(photo, reader), photos))
         catalog.write(self._folder, rows, f"photos-{number:05d}.jsonl")
         progress.shared("looking at photos", self._total, self._folder).add(len(rows))
         yield from ()
 
 
 def look(photo: Photo, reader: Reader) -> Photo:
-    """Reads a photo to its last row and checks its boxes against its frame."""
+    """Reads a photo to its last row, hashes it, and checks its boxes against its frame."""
     try:
-        data = reader(photo.uri, photo.offset, photo.size)
-        width, height = pixels.size(data)
-        if not photo.reason:
-            pixels.decode(data, smallest_side=1)
-    except (OSError, pixels.UnreadablePhotoError) as error:
-        reason = photo.reason or Reason.UNREADABLE
-        return dataclasses.replace(photo, reason=reason, detail=photo.detail or str(error))
-    photo = dataclasses.replace(photo, width=width, height=height)
+        data = reader(photo.uri, photo.offset, photo.size, photo.unpacked)
+        grey, width, height = pixels.glance(data, perceptual.SIDE)
+    except (OSError, ValueError) as error:
+        unread = photo.reason or Reason.UNREADABLE
+        return dataclasses.replace(photo, reason=unread, detail=photo.detail or str(error))
+    reason, detail = photo.reason, photo.detail
     outside = [box for box in photo.bodies if not _inside(box, width, height)]
-    if outside and not photo.reason:
-        detail = f"box {outside[0]} in {width} x {height}"
-        return dataclasses.replace(photo, reason=Reason.BOX_OUTSIDE_FRAME, detail=detail)
-    return photo
+    if outside and not reason:
+        reason, detail = Reason.BOX_OUTSIDE_FRAME, f"box {outside[0]} in {width} x {height}"
+    return dataclasses.replace(
+        photo,
+        width=width,
+        height=height,
+        phash=perceptual.hash_of(grey),
+        reason=reason,
+        detail=detail,
+    )
 
 
 def _inside(box: Box, width: int, height: int) -> bool:

@@ -1,81 +1,254 @@
-"""SplitAssigner: train, val or test for every accepted photo, whole dogs together."""
+"""SplitAssigner: train, val or test for every accepted photo, what belongs together together.
+
+Photos of one dog belong together, and near copies of one picture do. Such a unit goes where the
+hash of its least id says, so that adding photos moves no other one, with two exceptions that are
+told: a breed of `WHOLE_BREED` photos, or a set of `ENOUGH_DOGS` dogs, that the hash leaves without
+one in some split gets the unit there that stood nearest; and units that an added near copy joins
+become one.
+"""
 
 import csv
 import dataclasses
 import hashlib
 import io
 import os
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 
 from components import artifacts, catalog
-from components.catalog import Photo
+from components.catalog import SPLITS, Photo
+from components.copies import Groups
+from components.sources.base import DataError
 
 BREED_SHARES = (0.70, 0.15, 0.15)
 DOG_SHARES = (0.80, 0.10, 0.10)
+WHOLE_BREED = 20  # photos from which on a breed stands in every split
+ENOUGH_DOGS = 10  # from which on every split has one
 
 
 @component
 def SplitAssigner(  # noqa: N802 - TFX names the node after the function
     photos: InputArtifact[artifacts.PhotoCatalog],
     splits: OutputArtifact[artifacts.SplitManifest],
+    upstream: Parameter[int],
     code: Parameter[str],
 ) -> None:
     """Assigns the splits and writes the ledger.
 
     Args:
       photos: read: one row for every offered photo.
-      splits: written: the same rows with their split, and `<view>-<split>.csv` for people.
+      splits: written: the same rows with their split, `<view>-<split>.csv` and `breeds.csv` for
+        people.
+      upstream: 1 to keep to the split lists of the sources that have some, else 0.
       code: digest of the code, for the cache.
 
     Raises:
+      DataError: no source has the split lists that were asked for.
       RuntimeError: a row has neither a split nor a reason, or both.
     """
     del code
-    rows = [assign(photo) for photo in catalog.read(photos.uri)]
+    rows = assign(list(catalog.read(photos.uri)), upstream=bool(upstream))
     if astray := [row.photo_id for row in rows if (row.split is None) == (row.reason is None)]:
         raise RuntimeError(f"{len(astray)} photos are not accounted for once, {astray[0]} first")
     catalog.write(splits.uri, rows)
     for view in catalog.VIEWS:
-        for split in catalog.SPLITS:
-            with fileio.open(os.path.join(splits.uri, f"{view}-{split}.csv"), "w") as file:
-                file.write(manifest(rows, view, split))
+        for split in SPLITS:
+            _write(splits.uri, f"{view}-{split}.csv", manifest(rows, view, split))
+    _write(splits.uri, "breeds.csv", breed_table(rows))
     splits.offered = len(rows)
     splits.rejected = sum(1 for row in rows if row.reason)
     splits.accepted = sum(1 for row in rows if row.split)
 
 
-def assign(photo: Photo) -> Photo:
-    """Gives an accepted photo its split.
+def _write(folder: str, name: str, text: str) -> None:
+    with fileio.open(os.path.join(folder, name), "w") as file:
+        file.write(text)
 
-    A photo of a known dog goes where its dog goes; any other goes by its own id. Both come from a
-    hash alone, so adding photos never moves one.
+
+@dataclasses.dataclass
+class _Unit:
+    """Photos that no split may part."""
+
+    photos: list[Photo]
+    split: str = ""
+    place: float = 0.0
+
+
+def assign(photos: Sequence[Photo], upstream: bool = False) -> list[Photo]:
+    """Gives every accepted photo its split.
+
+    Args:
+      photos: every row.
+      upstream: a photo that its source lists as test goes to test, one that it lists as train to
+        train or val; the others go by their hash.
+
+    Raises:
+      DataError: `upstream`, and no photo is listed.
     """
-    if photo.reason:
-        return photo
-    shares = DOG_SHARES if photo.dog_id else BREED_SHARES
-    return dataclasses.replace(photo, split=split_of(photo.dog_id or photo.photo_id, shares))
+    accepted = [photo for photo in photos if not photo.reason]
+    if upstream and not any(photo.listed for photo in accepted):
+        raise DataError(
+            "--upstream_splits: no photo is in a split list; add stanford/lists.tar, or "
+            "train.lst and validation.lst to tsinghua/, or leave the flag out"
+        )
+    units = _units(accepted)
+    for name, unit in units.items():
+        unit.place = place_of(name)
+        unit.split = _split(unit, upstream)
+    moved = {} if upstream else _complete(list(units.values()))
+    splits = {photo.photo_id: unit.split for unit in units.values() for photo in unit.photos}
+    return [
+        dataclasses.replace(
+            photo, split=splits.get(photo.photo_id), detail=moved.get(photo.photo_id, photo.detail)
+        )
+        for photo in photos
+    ]
 
 
-def split_of(key: str, shares: tuple[float, float, float]) -> str:
-    """The split of a stable id: its hash as a number in [0, 1) against the shares."""
-    place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+def _units(photos: Sequence[Photo]) -> dict[str, _Unit]:
+    """Dogs, groups of near copies, and what these join, each by its least id; else one photo."""
+    joined = Groups()
+    for photo in photos:
+        if photo.dog_id and photo.group:
+            joined.join(photo.dog_id, photo.group)
+    units: dict[str, _Unit] = {}
+    for photo in photos:
+        name = joined.of(photo.dog_id or photo.group or photo.photo_id)
+        units.setdefault(name, _Unit([])).photos.append(photo)
+    return units
+
+
+def place_of(name: str) -> float:
+    """The hash of a stable id as a number in [0, 1)."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+
+
+def split_of(place: float, shares: tuple[float, float, float]) -> str:
+    """Where a number in [0, 1) falls when the splits divide it up by their shares, in order."""
     train, val, _ = shares
     return "train" if place < train else "val" if place < train + val else "test"
 
 
+def _split(unit: _Unit, upstream: bool) -> str:
+    listed = {photo.listed for photo in unit.photos} - {None} if upstream else set()
+    if "test" in listed:
+        return "test"
+    dogs = any(photo.dog_id for photo in unit.photos)
+    shares = DOG_SHARES if dogs else BREED_SHARES
+    if listed:
+        train, val, _ = shares
+        return split_of(unit.place, (train / (train + val), val / (train + val), 0.0))
+    return split_of(unit.place, shares)
+
+
+def _complete(units: Sequence[_Unit]) -> dict[str, str]:
+    """Gives breeds, and the dogs together, the splits that the hash left without one of them.
+
+    Returns:
+      What to say of each photo that moved, by its id.
+    """
+    ordered = sorted(units, key=lambda unit: unit.place)
+    of_breed: defaultdict[str, list[_Unit]] = defaultdict(list)
+    for unit in ordered:
+        for breed in sorted({str(photo.breed) for photo in unit.photos if _shows_breed(photo)}):
+            of_breed[breed].append(unit)
+    moved: dict[str, str] = {}
+    for breed, own in of_breed.items():
+        number = sum(photo.breed == breed for unit in own for photo in unit.photos)
+        if number >= WHOLE_BREED:
+            alone = [unit for unit in own if {photo.breed for photo in unit.photos} == {breed}]
+            moved |= _fill(own, alone, BREED_SHARES, f"photo of {breed}")
+    dogs = [unit for unit in ordered if any(photo.dog_id for photo in unit.photos)]
+    if len({photo.dog_id for unit in dogs for photo in unit.photos} - {None}) >= ENOUGH_DOGS:
+        moved |= _fill(dogs, dogs, DOG_SHARES, "dog")
+    return moved
+
+
+def _shows_breed(photo: Photo) -> bool:
+    return "cropped" in photo.views and not photo.dog_id
+
+
+def _fill(
+    units: Sequence[_Unit],
+    movable: Sequence[_Unit],
+    shares: tuple[float, float, float],
+    what: str,
+) -> dict[str, str]:
+    """Moves a movable unit to each split that has no unit: the one that stood nearest to it."""
+    middles = {"train": 0.0, "val": shares[0] + shares[1] / 2, "test": 1.0}
+    moved: dict[str, str] = {}
+    for split in reversed(SPLITS):
+        counts = Counter(unit.split for unit in units)
+        spare = [unit for unit in movable if counts[unit.split] > 1]
+        if not counts[split] and spare:
+            nearest = min(spare, key=lambda unit: abs(unit.place - middles[split]))
+            nearest.split = split
+            detail = f"moved to {split}, which the hash left without a {what}"
+            moved |= {photo.photo_id: detail for photo in nearest.photos}
+    return moved
+
+
+def breed_counts(rows: Iterable[Photo]) -> dict[str, Counter[str]]:
+    """How many photos of each breed the breed model gets, by split."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        if catalog.in_view(row, "cropped"):
+            counts[str(row.breed)][str(row.split)] += 1
+    return dict(counts)
+
+
+def evenness(rows: Iterable[Photo]) -> dict[str, object]:
+    """How evenly the splits divide the breeds.
+
+    Returns:
+      `breeds`: how many there are; `val` and `test`: the least, median and greatest share of a
+      breed of `WHOLE_BREED` photos or more that is there; `incomplete`: those of them that lack a
+      split all the same, because they are too few units.
+    """
+    counts = breed_counts(rows)
+    whole = {breed: n for breed, n in counts.items() if n.total() >= WHOLE_BREED}
+    shares = {split: sorted(n[split] / n.total() for n in whole.values()) for split in SPLITS[1:]}
+    spread = {
+        split: [round(of[0], 3), round(of[len(of) // 2], 3), round(of[-1], 3)]
+        for split, of in shares.items()
+        if of
+    }
+    incomplete = sorted(breed for breed, n in whole.items() if not all(n[s] for s in SPLITS))
+    return {"breeds": len(counts), **spread, "incomplete": incomplete}
+
+
+def breed_table(rows: Iterable[Photo]) -> str:
+    """The CSV of `breed_counts`."""
+    counts = sorted(breed_counts(rows).items())
+    return _table(("breed", *SPLITS), ((breed, *(n[s] for s in SPLITS)) for breed, n in counts))
+
+
+_COLUMNS = ("filename", "label", "source", "uri", "sha256", "width", "height", "group")
+
+
 def manifest(rows: Iterable[Photo], view: str, split: str) -> str:
     """The CSV of one view and split."""
+    return _table(
+        _COLUMNS,
+        (
+            (
+                row.photo_id,
+                row.dog_id if view == "individual" else row.breed,
+                *(row.source, row.uri, row.sha256, row.width, row.height, row.group or ""),
+            )
+            for row in rows
+            if row.split == split and catalog.in_view(row, view)
+        ),
+    )
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["filename", "label", "source", "uri", "sha256", "width", "height"])
-    for row in rows:
-        if row.split == split and catalog.in_view(row, view):
-            label = row.dog_id if view == "individual" else row.breed
-            table.writerow(
-                [row.photo_id, label, row.source, row.uri, row.sha256, row.width, row.height]
-            )
+    table.writerow(columns)
+    table.writerows(rows)
     return text.getvalue()

@@ -16,6 +16,8 @@ SHA256 = "image/key/sha256"
 PHOTO_ID = "image/source_id"
 BOX = {edge: f"image/object/bbox/{edge}" for edge in ("xmin", "ymin", "xmax", "ymax")}
 BOX_CLASS = "image/object/class/text"
+BOX_LABEL = "image/object/class/label"
+FILE_NAME = "image/filename"
 BREED = "breed"
 LABEL = "label"
 DOG_ID = "dog_id"
@@ -27,8 +29,8 @@ SHARPNESS = "quality/sharpness"
 
 # What the statistics are computed over: everything but the pixels.
 STATISTICS_FEATURES = [
-    FORMAT, HEIGHT, WIDTH, PHOTO_ID, *BOX.values(), BOX_CLASS, BREED, LABEL, DOG_ID, SOURCE,
-    ORIGINAL_WIDTH, ORIGINAL_HEIGHT, BRIGHTNESS, SHARPNESS,
+    FORMAT, HEIGHT, WIDTH, PHOTO_ID, FILE_NAME, *BOX.values(), BOX_CLASS, BOX_LABEL, BREED, LABEL,
+    DOG_ID, SOURCE, ORIGINAL_WIDTH, ORIGINAL_HEIGHT, BRIGHTNESS, SHARPNESS,
 ]  # fmt: skip
 
 # A pair of photos, as the match Evaluator reads it.

@@ -1,11 +1,14 @@
 """Decode, orient, crop, pad and resize a photo: one definition, in two engines.
 
-`fit` is what ingestion runs (libjpeg-turbo and OpenCV, uint8); `fit_in_graph` is the same geometry
-as TensorFlow ops, for the inside of a SavedModel. Both pad to a square with `PAD`, both shrink by
-area averaging and enlarge bilinearly, so that a served photo looks like a training photo.
+`load` is what ingestion runs (libjpeg-turbo and OpenCV, uint8); `fit_in_graph` is the same geometry
+as TensorFlow ops, for the inside of a SavedModel. Both pad to a square with `PAD`, interpolate
+bilinearly, and average several interpolated pixels where a photo shrinks far, so that a served
+photo looks like a training photo.
 """
 
 import io
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,8 @@ from models.geometry import Box
 PAD = 128  # mid grey: zero after scaling to [-1, 1], so a padded edge says nothing
 JPEG_QUALITY = 95
 MOST_PIXELS = 100_000_000  # of one photo: a header may promise what no memory can hold
-_MIRRORED = (2, 4, 5, 7)  # EXIF orientations that are mirror images
+_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_MIRRORED = (2, 4, 5, 7)  # those that are mirror images
 _QUARTER_TURNS = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}  # and how far each is turned
 
 
@@ -23,13 +27,11 @@ class UnreadablePhotoError(ValueError):
     """The bytes are no photo that can be decoded to its last row."""
 
 
-def decode(data: bytes, smallest_side: int = 0) -> np.ndarray:
+def decode(data: bytes) -> np.ndarray:
     """Decodes a whole photo, upright.
 
     Args:
       data: an encoded photo, JPEG or anything else that Pillow reads.
-      smallest_side: when positive, a JPEG may come back reduced (by the decoder's own 1/2, 1/4 or
-        1/8) as long as both of its sides keep that many pixels. Truncation is still noticed.
 
     Returns:
       uint8 [H, W, 3], RGB, the EXIF orientation applied.
@@ -37,51 +39,124 @@ def decode(data: bytes, smallest_side: int = 0) -> np.ndarray:
     Raises:
       UnreadablePhotoError: truncated, empty or not a photo.
     """
+    return _read(data, "RGB")[0]
+
+
+def glance(data: bytes, smallest_side: int) -> tuple[np.ndarray, int, int]:
+    """Reads a photo to its last row for little more than the cost of parsing it.
+
+    Args:
+      data: as `decode`.
+      smallest_side: what comes back may be reduced, as long as both sides keep that many pixels.
+
+    Returns:
+      The upright photo as uint8 [h, w] luma, perhaps reduced; its width and height in full.
+
+    Raises:
+      UnreadablePhotoError: as `decode`; truncation is noticed.
+    """
+    image, width, height = _read(data, "GRAY", lambda width, height: smallest_side)
+    return image, width, height
+
+
+def load(data: bytes, side: int, crop: Box | None = None) -> np.ndarray:
+    """`fit(decode(data), side, crop)`, the pixels of large photos averaged by the decoder.
+
+    The decoder of JPEG averages 2, 4 or 8 pixels in each direction for nothing. It is let to as
+    long as twice the pixels that are wanted remain, so that `fit` still does the last step.
+
+    Args:
+      data: as `decode`.
+      side: of the result, pixels.
+      crop: the part to keep, in pixels of the upright photo; None keeps it whole.
+
+    Returns:
+      uint8 [side, side, 3].
+
+    Raises:
+      UnreadablePhotoError: as `decode`.
+    """
+
+    def smallest(width: int, height: int) -> int:
+        xmin, ymin, xmax, ymax = crop or (0, 0, width, height)
+        longest = max(xmax - xmin, ymax - ymin, 1)
+        return int(min(width, height) * min(1.0, 2 * side / longest) + 0.999)
+
+    image, width, _ = _read(data, "RGB", smallest)
+    reduced = image.shape[1] / width
+    part = crop and (crop[0] * reduced, crop[1] * reduced, crop[2] * reduced, crop[3] * reduced)
+    return fit(image, side, part)
+
+
+def _read(
+    data: bytes, colours: str, smallest_side: Callable[[int, int], int] | None = None
+) -> tuple[np.ndarray, int, int]:
+    """Decodes a photo upright, in RGB or GRAY, with its full width and height.
+
+    `smallest_side` says, from the width and height, how far a JPEG may be reduced.
+    """
     try:
-        image = _open(data)
-        orientation = image.getexif().get(0x0112, 1)
-        if image.format == "JPEG" and image.mode in ("RGB", "L"):
-            return _upright(_decode_jpeg(data, smallest_side), orientation)
-        return _upright(_to_rgb(image), orientation)
+        header = _jpeg_header(data)
+        if header is None:
+            image, orientation = _read_other(data, colours)
+            width, height = image.shape[1], image.shape[0]
+        else:
+            width, height = header
+            smallest = smallest_side(width, height) if smallest_side else 0
+            image, orientation = _decode_jpeg(data, colours, smallest), _orientation(data)
+        if orientation in _SIDEWAYS:
+            width, height = height, width
+        return _upright(image, orientation), width, height
     except UnreadablePhotoError:
         raise
     except Exception as error:
         raise UnreadablePhotoError(f"{type(error).__name__}: {error}") from error
 
 
-def size(data: bytes) -> tuple[int, int]:
-    """Returns (width, height) of an upright photo from its header alone.
+def _jpeg_header(data: bytes) -> tuple[int, int] | None:
+    """(width, height) as stored of a JPEG that the fast decoder takes; None of anything else."""
+    import simplejpeg
 
-    Raises:
-      UnreadablePhotoError: no photo header.
-    """
-    try:
-        image = _open(data)
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except Exception as error:
-        raise UnreadablePhotoError(f"{type(error).__name__}: {error}") from error
-    width, height = image.size
-    return (height, width) if turned else (width, height)
+    if not simplejpeg.is_jpeg(data):
+        return None
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    _check_size(width, height)
+    return (width, height) if colours in ("YCbCr", "Gray", "RGB") else None
 
 
-def _open(data: bytes) -> Any:
+def _orientation(jpeg: bytes) -> int:
+    """The EXIF orientation of a JPEG, which is nearly always not given at all."""
+    if jpeg.find(b"Exif\0\0", 0, 1 << 16) < 0:
+        return 1
+    from PIL import Image
+
+    orientation: int = Image.open(io.BytesIO(jpeg)).getexif().get(0x0112, 1)
+    return orientation
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise UnreadablePhotoError(f"{width} x {height} pixels, {MOST_PIXELS:,} is the most")
+
+
+def _decode_jpeg(data: bytes, colours: str, smallest_side: int) -> np.ndarray:
+    import simplejpeg
+
+    reduced = {"min_height": smallest_side, "min_width": smallest_side} if smallest_side else {}
+    image: np.ndarray = simplejpeg.decode_jpeg(data, colorspace=colours, strict=True, **reduced)
+    return image[..., 0] if colours == "GRAY" else image
+
+
+def _read_other(data: bytes, colours: str) -> tuple[np.ndarray, int]:
+    """What Pillow makes of a photo, as stored, and its orientation."""
+    import cv2
     from PIL import Image
 
     image = Image.open(io.BytesIO(data))
-    width, height = image.size
-    if width * height > MOST_PIXELS:
-        raise UnreadablePhotoError(f"{width} x {height} pixels, {MOST_PIXELS:,} is the most")
-    return image
-
-
-def _decode_jpeg(data: bytes, smallest_side: int) -> np.ndarray:
-    import simplejpeg
-
-    reduced = {"min_height": smallest_side, "min_width": smallest_side, "min_factor": 1}
-    image: np.ndarray = simplejpeg.decode_jpeg(
-        data, colorspace="RGB", strict=True, **(reduced if smallest_side else {})
-    )
-    return image
+    _check_size(*image.size)
+    rgb = _to_rgb(image)
+    grey = colours == "GRAY"
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if grey else rgb, image.getexif().get(0x0112, 1)
 
 
 def _to_rgb(image: Any) -> np.ndarray:
@@ -113,6 +188,15 @@ def square(height: int, width: int, side: int) -> tuple[int, int, int, int]:
     return new_height, new_width, (side - new_height) // 2, (side - new_width) // 2
 
 
+def steps(length: int, new: int) -> int:
+    """How many interpolated pixels are averaged into one, along a side that shrinks.
+
+    Bilinear interpolation takes in two pixels, so it averages as well as an area mean does as long
+    as it moves on by at most the square root of 2 pixels; beyond that several are averaged.
+    """
+    return max(1, math.ceil(length / new / math.sqrt(2)))
+
+
 def fit(image: np.ndarray, side: int, crop: Box | None = None) -> np.ndarray:
     """Crops, pads to a square and resizes with antialiasing.
 
@@ -132,12 +216,12 @@ def fit(image: np.ndarray, side: int, crop: Box | None = None) -> np.ndarray:
         image = image[ymin : max(ymax, ymin + 1), xmin : max(xmax, xmin + 1)]
     height, width = image.shape[:2]
     new_height, new_width, top, left = square(height, width, side)
-    shrinks = side < max(height, width)
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    times = steps(max(height, width), side)
+    fine = cv2.resize(image, (new_width * times, new_height * times))
+    if times > 1:
+        fine = cv2.resize(fine, (new_width, new_height), interpolation=cv2.INTER_AREA)
     canvas = np.full((side, side, 3), PAD, np.uint8)
-    canvas[top : top + new_height, left : left + new_width] = cv2.resize(
-        image, (new_width, new_height), interpolation=method
-    )
+    canvas[top : top + new_height, left : left + new_width] = fine
     return canvas
 
 
@@ -155,15 +239,13 @@ def fit_in_graph(data: Any, side: int) -> Any:
 
     image = _upright_in_graph(_decode_in_graph(data), _orientation_in_graph(data))
     image.set_shape([None, None, 3])
-    shape = tf.shape(image)
-    scale = side / tf.reduce_max(shape[:2])
-    new = tf.cast(tf.cast(shape[:2], tf.float64) * scale + 0.5, tf.int32)
-    new = tf.clip_by_value(new, 1, side)
-    resized = tf.cond(
-        scale < 1.0,
-        lambda: tf.image.resize(image, new, method="area"),
-        lambda: tf.image.resize(image, new, method="bilinear"),
-    )
+    shape = tf.cast(tf.shape(image)[:2], tf.float64)
+    scale = side / tf.reduce_max(shape)
+    new = tf.clip_by_value(tf.cast(shape * scale + 0.5, tf.int32), 1, side)
+    times = tf.maximum(1, tf.cast(tf.math.ceil(1 / scale / math.sqrt(2)), tf.int32))
+    fine = tf.image.resize(image, new * times, method="bilinear")
+    blocks = tf.reshape(fine, [new[0], times, new[1], times, 3])
+    resized = tf.reduce_mean(blocks, axis=[1, 3])
     before = (side - new) // 2
     after = side - new - before
     padding = [[before[0], after[0]], [before[1], after[1]], [0, 0]]
@@ -243,13 +325,19 @@ def encode(image: np.ndarray) -> bytes:
     return data
 
 
-def brightness(image: np.ndarray) -> float:
-    """Mean luma of uint8 [H, W, 3], in [0, 1] (ITU-R BT.601 weights)."""
-    return float((image @ np.array([0.299, 0.587, 0.114])).mean() / 255)
+def quality(image: np.ndarray) -> tuple[float, float]:
+    """How bright and how sharp a photo is.
 
+    Args:
+      image: uint8 [H, W, 3].
 
-def sharpness(image: np.ndarray) -> float:
-    """Variance of the Laplacian of the luma of uint8 [H, W, 3] (Pech-Pacheco et al., 2000)."""
+    Returns:
+      The mean luma, in [0, 1] (ITU-R BT.601 weights), and the variance of the Laplacian of the
+      luma (Pech-Pacheco et al., 2000).
+    """
     import cv2
 
-    return float(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
+    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    edges = cv2.Laplacian(luma, cv2.CV_16S)
+    variance = cv2.norm(edges, cv2.NORM_L2SQR) / edges.size - cv2.mean(edges)[0] ** 2
+    return cv2.mean(luma)[0] / 255, variance

@@ -38,6 +38,7 @@ class Execution:
     """
 
     def __init__(self, settings: Settings, run_id: str):
+        Store(settings.metadata).end_abandoned(settings.pipeline_root)
         self.settings = _with_baselines(settings)
         self._run_id = run_id
         self._ir = compiler.Compiler().compile(create_pipeline(self.settings))

@@ -24,18 +24,15 @@ from pipeline import gates
 from pipeline.settings import Inputs, Settings
 
 NAME = "spotted"
-# Named outright: left alone, Beam first tries to download another engine.
+# Named outright: left alone, Beam first tries to download another engine. One worker is enough
+# here: the nodes that work on photos use all cores by themselves (components.parallel).
 BEAM = [
     "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
     "--direct_running_mode=in_memory",
+    # No container is used. Without a name for one, TFX packs itself up for remote workers before
+    # each node that uses Beam, which takes one to two seconds.
+    "--sdk_container_image=none",
 ]
-# Decoding releases the interpreter's lock, so threads use all cores without a start-up cost.
-PHOTO_BEAM = [
-    BEAM[0],
-    "--direct_running_mode=multi_threading",
-    "--direct_num_workers=0",  # all cores; their number would stand in the cache's key
-]
-
 _STAGE_OF = {
     "DatasetImporter": "data_extraction",
     "PhotoCatalog": "data_transformation",
@@ -118,10 +115,13 @@ class _Graph:
         ).outputs["entries"]
         photos = self.add(
             PhotoCatalog(entries=entries, code=_code("components.photo_catalog"), **place)
-            .with_beam_pipeline_args(PHOTO_BEAM)
-        ).outputs["photos"]  # fmt: skip
+        ).outputs["photos"]
         splits = self.add(
-            SplitAssigner(photos=photos, code=_code("components.split_assigner"))
+            SplitAssigner(
+                photos=photos,
+                upstream=int(self.settings.upstream_splits),
+                code=_code("components.split_assigner"),
+            )
         ).outputs["splits"]
         checks: dict[str, BaseChannel] = {}
         for view in self.settings.views:
@@ -135,9 +135,10 @@ class _Graph:
                 splits=splits,
                 view=view,
                 image_size=self.settings.image_size,
+                crop_margin=self.settings.crop_margin if view == "cropped" else 0.0,
                 code=_code("components.image_example_gen"),
                 **place,
-            ).with_beam_pipeline_args(PHOTO_BEAM),
+            ),
             f"ImageExampleGen_{view}",
         ).outputs["examples"]
         options = tfdv.StatsOptions(feature_allowlist=list(examples.STATISTICS_FEATURES))

@@ -7,22 +7,23 @@ decides the name, so touching or moving a folder changes nothing, and a changed 
 import dataclasses
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from components import dataset, digests
 from components.catalog import VIEWS
 from components.sources.registry import SOURCES
 from models import backbones, vocabulary
 from models.progress import log
+from pipeline import downloads
 from pipeline.settings import MODEL_VIEWS, Inputs, Settings, SettingsError
 
 _SCHEMA = digests.ROOT / "schema"
 
 
-def prepare(settings: Settings) -> Settings:
-    """Fills in `inputs`, and `views` where none were asked for.
+def prepare(settings: Settings, say: Callable[[str], None] = print) -> Settings:
+    """Fills in `inputs`, and `views` where none were asked for; downloads are said.
 
-    The start weights come first: fetching them can fail, and reading the data may take long.
+    What is fetched comes first: that can fail, and reading the data may take long.
 
     Raises:
       SettingsError: a view is asked for that the data has no photos for.
@@ -31,6 +32,9 @@ def prepare(settings: Settings) -> Settings:
     """
     folder = os.path.join(settings.output, "inputs")
     weights, digest = _weights(settings, folder)
+    if settings.data is not None:
+        for line in downloads.run(settings.data, settings.download):
+            say(line)
     data = sample(settings.output) if settings.data is None else os.path.abspath(settings.data)
     found = dataset.read_dataset(data)
     inputs = Inputs(

@@ -108,7 +108,7 @@ def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> 
 
     start = time.monotonic()
     terminal.say(f"Spotted: {settings.data or 'the built-in sample'} -> {settings.output}")
-    settings = inputs.prepare(settings)
+    settings = inputs.prepare(settings, terminal.say)
     terminal.say("  starting TFX")
     from pipeline import report
     from pipeline import summary as summaries

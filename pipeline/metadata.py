@@ -1,7 +1,9 @@
 """Reading ML Metadata: runs, their nodes, what these wrote."""
 
 import dataclasses
+import glob
 import os
+import shutil
 from typing import Any
 
 from pipeline.settings import Pushed
@@ -59,6 +61,34 @@ class Store:
         artifacts = self._store.get_artifacts_by_type("PushedModel") if self._store else []
         found = [_pushed(item) for item in artifacts if _belongs_to(item, destination)]
         return sorted(found, key=lambda pushed: int(pushed.version), reverse=True)
+
+    def end_abandoned(self, pipeline_root: str) -> list[str]:
+        """Ends the executions that a killed run left open, and removes what they had written.
+
+        To be called while nobody else runs in the folder.
+
+        Args:
+          pipeline_root: where the artifacts lie, as `<node>/<output>/<execution>`.
+
+        Returns:
+          The nodes that they belonged to.
+        """
+        import ml_metadata
+        from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+        if self._store is None:
+            return []
+        options = ml_metadata.ListOptions(filter_query="last_known_state = RUNNING")
+        nodes = []
+        for execution in self._store.get_executions(list_options=options):
+            nodes.append(self._node(execution).node_id)
+            for kind in ("*", os.path.join(".system", "*")):
+                place = os.path.join(pipeline_root, nodes[-1], kind, str(execution.id))
+                for folder in glob.glob(place):
+                    shutil.rmtree(folder)
+            execution.last_known_state = mlmd.Execution.FAILED
+            self._store.put_executions([execution])
+        return nodes
 
     def _original_properties(self, execution: int) -> dict[str, Any]:
         """The parameters behind an execution that a partial run took over, which has none itself.

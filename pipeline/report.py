@@ -1,6 +1,6 @@
 """The closing table of a run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.settings import Settings
@@ -50,13 +50,36 @@ def _photos(settings: Settings, summary: Mapping[str, Any]) -> Iterator[str]:
             f"{row['rejected']} rejected{f' ({reasons})' if reasons else ''}"
         )
     if summary["ignored_files"]:
-        named = ", ".join(settings.inputs.ignored[:5]) if settings.inputs else ""
+        named = ", ".join(summary["ignored_examples"])
         more = ", …" if summary["ignored_files"] > 5 else ""
         yield f"{summary['ignored_files']} ignored, they belong to no source: {named}{more}"
     for view, splits in summary["splits"].items():
         yield f"{view:<12} " + ", ".join(f"{split} {n}" for split, n in splits.items())
+    yield from _remarks(summary)
     if summary["photos"]:
         yield ""
+
+
+def _remarks(summary: Mapping[str, Any]) -> Iterator[str]:
+    """What a user may want to mend in the data."""
+    even = summary["evenness"]
+    if "val" in even:
+        spread = "; ".join(
+            f"{split} has {even[split][0]:.0%} to {even[split][2]:.0%} of each"
+            for split in ("val", "test")
+        )
+        yield f"{even['breeds']} breeds: {spread}" + (
+            f"; not in every split: {_some(even['incomplete'])}" if even["incomplete"] else ""
+        )
+    if unknown := summary["unknown_breeds"]:
+        counted = [f"{name} ({number})" for name, number in unknown.items()]
+        yield f"breeds without a row in schema/breeds.csv: {_some(counted)}"
+    if single := summary["single_photo_dogs"]:
+        yield f"dogs with one photo only, which nothing can be matched with: {_some(single)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def _by_model(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:

@@ -76,6 +76,9 @@ class Settings:
       image_size: side of the photos in the records, pixels.
       epochs: passes over the training photos, for each model.
       batch_size: photos a training step.
+      crop_margin: kept round the box of the cropped view, as a share of its longer side.
+      upstream_splits: keep to the split lists of the sources that have some.
+      download: (source, mirror or "") of what is fetched into the data folder first.
       views: which views are built; with none, those that the models need and the data has.
       stages: which stages run; all of them is a full run.
       seed: of everything random.
@@ -89,6 +92,9 @@ class Settings:
     image_size: int
     epochs: int
     batch_size: int
+    crop_margin: float = 0.0
+    upstream_splits: bool = False
+    download: tuple[tuple[str, str], ...] = ()
     views: tuple[str, ...] = ()
     stages: tuple[str, ...] = STAGES
     seed: int = 0
@@ -164,7 +170,10 @@ def _check_backbone(settings: Settings) -> None:
 def _check_data(settings: Settings) -> None:
     """The data folder can be read and has a folder for every view that is asked for."""
     data = settings.data
+    _check_download(settings)
     if data is None:
+        return
+    if settings.download and not os.path.exists(data):
         return
     if not os.path.isdir(data):
         what = "is not a folder" if os.path.exists(data) else "does not exist"
@@ -174,11 +183,25 @@ def _check_data(settings: Settings) -> None:
     except OSError as error:
         raise SettingsError(f"--data {data}: can't be read ({error.strerror})") from None
     found = ", ".join(names[:5]) or "nothing"
+    names += [source for source, _ in settings.download]
     for view in settings.views or ("",):
         able = [name for name, source in SOURCES.items() if not view or view in source.views]
         if not set(able) & set(names):
             flag = f"--{view} --data {data}" if view else f"--data {data}"
             raise SettingsError(f"{flag}: expected {_layouts(able)} in it, found {found}")
+
+
+def _check_download(settings: Settings) -> None:
+    """Only a source with a public place can be fetched, and only into a folder that is named."""
+    able = [name for name, source in SOURCES.items() if source.public]
+    for name, mirror in settings.download:
+        if name not in able:
+            raise SettingsError(f"--download {name}: expected one or more of {','.join(able)}")
+        if mirror and not mirror.startswith(("http://", "https://")):
+            raise SettingsError(f"--download {name}={mirror}: expected an http or https address")
+    if settings.download and settings.data is None:
+        names = ",".join(name for name, _ in settings.download)
+        raise SettingsError(f"--download {names}: say where to with --data DIR")
 
 
 def _layouts(names: Sequence[str] = tuple(SOURCES)) -> str:
@@ -192,6 +215,8 @@ def _check_numbers(settings: Settings) -> None:
         raise SettingsError(f"--image_size {settings.image_size}: must be 1024 or less")
     if settings.epochs < 1:
         raise SettingsError(f"--epochs {settings.epochs}: must be 1 or more")
+    if not 0 <= settings.crop_margin <= 1:
+        raise SettingsError(f"--crop_margin {settings.crop_margin}: must lie in 0 to 1")
     if settings.batch_size < 8:
         raise SettingsError(
             f"--batch_size {settings.batch_size}: must be 8 or more (two dogs, four photos each)"

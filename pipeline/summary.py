@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components import catalog, model_gate
+from components import catalog, dataset_importer, model_gate, split_assigner
 from pipeline.metadata import Node, Store
 from pipeline.settings import MODELS, Settings
 
@@ -32,9 +32,13 @@ def summarise(
     verdicts = {model: _verdict(outputs.get(f"ModelGate_{model}")) for model in MODELS}
     return {
         "run_id": run,
-        "photos": catalog.count(photos),
-        "ignored_files": len(settings.inputs.ignored) if settings.inputs else 0,
+        "photos": catalog.count(photos, catalogued="SplitAssigner" not in outputs),
+        "ignored_files": len(_ignored(settings, outputs)),
+        "ignored_examples": _ignored(settings, outputs)[:5],
         "splits": _splits(photos, settings.views),
+        "evenness": split_assigner.evenness(photos),
+        "single_photo_dogs": catalog.single_photo_dogs(photos),
+        "unknown_breeds": catalog.unknown_breeds(photos),
         "breed": _breed(verdicts["breed"]),
         "match": _match(verdicts["match"]),
         "gates": [_gate(model, verdict) for model, verdict in verdicts.items() if verdict],
@@ -68,9 +72,21 @@ def write(summary: Mapping[str, Any], output: str) -> str:
 
 
 def _photos(outputs: Mapping[str, Mapping[str, Any]]) -> list[catalog.Photo]:
-    if "SplitAssigner" not in outputs:
-        return []
-    return list(catalog.read(outputs["SplitAssigner"]["splits"].uri))
+    """The ledger; before there is one, the catalogue."""
+    for node, key in (("SplitAssigner", "splits"), ("PhotoCatalog", "photos")):
+        if node in outputs:
+            return list(catalog.read(outputs[node][key].uri))
+    return []
+
+
+def _ignored(settings: Settings, outputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What belongs to no source: files of the data folder, and members of its archives."""
+    ignored = list(settings.inputs.ignored) if settings.inputs else []
+    if "DatasetImporter" in outputs:
+        folder = outputs["DatasetImporter"]["entries"].uri
+        with open(os.path.join(folder, dataset_importer.IGNORED)) as file:
+            ignored += json.load(file)
+    return ignored
 
 
 def _offered(catalogue: Mapping[str, Any]) -> int:
@@ -78,7 +94,7 @@ def _offered(catalogue: Mapping[str, Any]) -> int:
 
 
 def _splits(photos: Sequence[catalog.Photo], views: Sequence[str]) -> dict[str, dict[str, int]]:
-    if not photos:
+    if not any(photo.split for photo in photos):
         return {}
     return {
         view: {

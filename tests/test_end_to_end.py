@@ -1,20 +1,17 @@
 """Whole runs, as a user starts them, judged by ML Metadata and by the files they leave."""
 
-import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from runs import Project
 
 from components import catalog
 from pipeline.metadata import Store
 
-ROOT = Path(__file__).resolve().parents[1]
 DATA_NODES = {
     "DatasetImporter", "PhotoCatalog", "SplitAssigner", "DataGate",
     "ImageExampleGen_cropped", "StatisticsGen_cropped", "SchemaGen_cropped",
@@ -29,57 +26,6 @@ BREED_NODES = {
 RETRIEVAL_NODES = {"RetrievalEvaluator", "ModelGate_match", "Pusher_match"}
 MATCH_NODES = {"Trainer_match", "PairScores", "Evaluator_match", *RETRIEVAL_NODES}
 EVERY_NODE = DATA_NODES | SCHEMAS | BREED_NODES | MATCH_NODES
-
-
-class Project:
-    """A copy of the project that a test may edit, with one output folder."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.output = folder / "output"
-
-    @classmethod
-    def copy(cls, folder: Path) -> "Project":
-        for name in ("local_runner.py", "requirements.lock"):
-            shutil.copy(ROOT / name, folder / name)
-        for name in ("pipeline", "components", "models", "schema"):
-            shutil.copytree(
-                ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
-            )
-        return cls(folder)
-
-    def start(self, *flags: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "local_runner.py", *flags],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(self.folder)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, *flags: str) -> tuple[int, str]:
-        process = self.start(*flags)
-        printed, _ = process.communicate()
-        return process.returncode, printed
-
-    def summary(self) -> dict:
-        return json.loads((self.output / "summary.json").read_text())
-
-    def executed(self) -> set[str]:
-        """The nodes that the newest run executed, by ML Metadata; a baseline's importer aside."""
-        store = Store(str(self.output / "metadata.sqlite"))
-        nodes = store.nodes(store.runs()[0]).values()
-        return {
-            node.node_id
-            for node in nodes
-            if node.state == "run" and not node.node_id.startswith("Baseline_")
-        }
-
-    def edit(self, file: str, old: str, new: str) -> None:
-        text = (self.folder / file).read_text()
-        assert text.count(old) == 1, f"{file} should hold {old!r} once"
-        (self.folder / file).write_text(text.replace(old, new))
 
 
 @pytest.fixture(scope="module")

@@ -1,41 +1,187 @@
-"""The curated schemas agree with the vocabulary and with what the records hold."""
+"""The curated schemas agree with the vocabulary, the sources, and what the records hold."""
 
 from pathlib import Path
 
 import pytest
-from google.protobuf import text_format
-from tensorflow_metadata.proto.v0 import schema_pb2
+import tensorflow_data_validation as tfdv
+from apache_beam.options.pipeline_options import PipelineOptions
 
+from components.sources.registry import SOURCES
 from models import examples, vocabulary
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema"
 VOCABULARY = vocabulary.parse((SCHEMA / vocabulary.FILE).read_text())
 VIEWS = ("cropped", "uncropped", "individual")
+OF_BOXES = (*examples.BOX.values(), examples.BOX_CLASS, examples.BOX_LABEL)
+BEAM = PipelineOptions(["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"])
 
 
-def read(view: str) -> schema_pb2.Schema:
-    return text_format.Parse((SCHEMA / f"{view}.pbtxt").read_text(), schema_pb2.Schema())
+def read(view):
+    return tfdv.load_schema_text(str(SCHEMA / f"{view}.pbtxt"))
+
+
+def features(view):
+    return {feature.name: feature for feature in read(view).feature}
+
+
+def domain(view, name):
+    """The values of the domain of a feature."""
+    schema = read(view)
+    (used,) = [feature.domain for feature in schema.feature if feature.name == name]
+    (values,) = [list(domain.value) for domain in schema.string_domain if domain.name == used]
+    return values
+
+
+def optional(view):
+    return {name for name, feature in features(view).items() if not feature.presence.min_fraction}
 
 
 @pytest.mark.parametrize("view", ["cropped", "uncropped"])
 def test_the_breeds_are_those_of_the_vocabulary(view):
+    assert domain(view, examples.BREED) == list(VOCABULARY.breeds)
+
+
+def test_a_known_dog_may_be_of_no_breed():
+    assert domain("individual", examples.BREED) == [*VOCABULARY.breeds, vocabulary.MIXED]
+
+
+def test_a_box_holds_a_breed_or_just_a_dog():
+    assert domain("uncropped", examples.BOX_CLASS) == [*VOCABULARY.breeds, "dog"]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_labels_are_those_of_the_vocabulary(view):
+    allowed = features(view)[examples.LABEL].int_domain
+
+    labels = [VOCABULARY.label(breed) for breed in VOCABULARY.breeds]
+    assert (allowed.min, allowed.max) == (min(labels), max(labels))
+
+
+def test_the_label_of_a_box_is_one_more_for_zero_is_the_background():
+    breed = features("uncropped")[examples.LABEL].int_domain
+    box = features("uncropped")[examples.BOX_LABEL].int_domain
+
+    assert (box.min, box.max) == (breed.min + 1, breed.max + 1)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_sources_of_a_view_are_those_that_offer_photos_for_it(view):
+    offering = {name for name, source in SOURCES.items() if view in source.views}
+
+    assert set(domain(view, examples.SOURCE)) == offering
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_domain_is_used_and_says_nothing_twice(view):
     schema = read(view)
 
-    (domain,) = [domain for domain in schema.string_domain if domain.name == "breed"]
-    (label,) = [feature for feature in schema.feature if feature.name == examples.LABEL]
-    assert list(domain.value) == list(VOCABULARY.breeds)
-    assert (label.int_domain.min, label.int_domain.max) == (0, len(VOCABULARY.breeds) - 1)
+    used = {feature.domain for feature in schema.feature if feature.domain}
+    assert used == {domain.name for domain in schema.string_domain}
+    for values in schema.string_domain:
+        assert len(set(values.value)) == len(values.value)
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_feature_is_one_that_statistics_are_computed_over(view):
-    assert {feature.name for feature in read(view).feature} <= set(examples.STATISTICS_FEATURES)
+    assert set(features(view)) <= set(examples.STATISTICS_FEATURES)
 
 
 def test_the_views_differ_in_what_they_know():
-    known = {view: {feature.name for feature in read(view).feature} for view in VIEWS}
+    known = {view: set(features(view)) for view in VIEWS}
 
-    assert examples.BREED in known["cropped"] & known["uncropped"]
-    assert examples.BREED not in known["individual"]
-    assert examples.DOG_ID in known["individual"]
-    assert set(examples.BOX.values()) <= known["uncropped"] - known["cropped"]
+    assert {examples.BREED, examples.LABEL} <= set.intersection(*known.values())
+    assert examples.DOG_ID in known["individual"] - known["cropped"] - known["uncropped"]
+    assert known["uncropped"] - known["cropped"] == {*OF_BOXES, examples.FILE_NAME}
+
+
+def test_what_not_every_source_knows_is_optional():
+    assert optional("cropped") == set()
+    assert optional("uncropped") == set(OF_BOXES)
+    assert optional("individual") == {examples.BREED, examples.LABEL}
+
+
+def photo(source, **more):
+    """A photo of a beagle with the features that every view has."""
+    return {
+        examples.FORMAT: "jpeg",
+        examples.HEIGHT: 64,
+        examples.WIDTH: 64,
+        examples.PHOTO_ID: f"{source}/1.jpg",
+        examples.SOURCE: source,
+        examples.ORIGINAL_WIDTH: 300,
+        examples.ORIGINAL_HEIGHT: 200,
+        examples.BRIGHTNESS: 0.5,
+        examples.SHARPNESS: 1.5,
+        **more,
+    }
+
+
+def of_breed(source, breed="beagle", **more):
+    return photo(source, **{examples.BREED: breed, examples.LABEL: VOCABULARY.label(breed)}, **more)
+
+
+def whole(source, *breeds, **more):
+    """A whole photo with a box for each of the breeds."""
+    boxes = {name: [0.25] * len(breeds) for name in examples.BOX.values()}
+    boxes[examples.BOX_CLASS] = list(breeds)
+    boxes[examples.BOX_LABEL] = [VOCABULARY.label(breed) + 1 for breed in breeds]
+    return of_breed(source, **{examples.FILE_NAME: "1.jpg"}, **(boxes if breeds else {}), **more)
+
+
+def known_dog(source, **more):
+    return photo(source, **{examples.DOG_ID: f"{source}/rex"}, **more)
+
+
+def anomalies(view, photos, tmp_path, write_split):
+    """What TFDV finds wrong: feature -> a short description."""
+    rows = [examples.serialize(photo) for photo in photos]
+    (file,) = examples.files(write_split(tmp_path, rows))
+    statistics = tfdv.generate_statistics_from_tfrecord(
+        file,
+        stats_options=tfdv.StatsOptions(feature_allowlist=list(examples.STATISTICS_FEATURES)),
+        pipeline_options=BEAM,
+    )
+    found = tfdv.validate_statistics(statistics, read(view)).anomaly_info
+    return {name: info.short_description for name, info in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("view", "photos"),
+    [
+        ("cropped", [of_breed("stanford"), of_breed("breeds", "teddy")]),
+        ("uncropped", [whole("stanford", "beagle", "teddy"), whole("tsinghua", "Chihuahua")]),
+        ("uncropped", [whole("breeds"), whole("breeds")]),
+        ("uncropped", [whole("breeds"), whole("tsinghua", "beagle", "pug")]),
+        ("individual", [known_dog("individuals")]),
+        ("individual", [known_dog("austin", breed="beagle", label=11), known_dog("individuals")]),
+        ("individual", [known_dog("austin", breed=vocabulary.MIXED)]),
+    ],
+    ids=["cropped", "all boxes", "no box", "some boxes", "no breed", "some breeds", "a mix"],
+)
+def test_records_as_the_sources_give_them_are_valid(view, photos, tmp_path, write_split):
+    assert anomalies(view, photos, tmp_path, write_split) == {}
+
+
+@pytest.mark.parametrize(
+    ("view", "photos", "wrong"),
+    [
+        ("cropped", [photo("stanford")], {examples.BREED, examples.LABEL}),
+        ("cropped", [of_breed("austin")], {examples.SOURCE}),
+        ("cropped", [of_breed("stanford") | {examples.LABEL: 130}], {examples.LABEL}),
+        ("uncropped", [of_breed("breeds")], {examples.FILE_NAME}),
+        (
+            "uncropped",
+            [whole("stanford", "beagle") | {examples.BOX_LABEL: [0]}],
+            {examples.BOX_LABEL},
+        ),
+        (
+            "uncropped",
+            [whole("stanford", "pug") | {examples.BOX_LABEL: [131]}],
+            {examples.BOX_LABEL},
+        ),
+        ("individual", [known_dog("austin", breed="cat", label=130)], {"breed", "label"}),
+        ("individual", [photo("individuals")], {examples.DOG_ID}),
+    ],
+)
+def test_records_that_no_source_may_give_are_found(view, photos, wrong, tmp_path, write_split):
+    assert set(anomalies(view, photos, tmp_path, write_split)) == wrong

@@ -1,14 +1,13 @@
-"""What every source adapter offers, and the two kinds of container that photos lie in.
+"""What every source adapter offers.
 
-A container is a file below the data folder: a photo, an annotation, or an archive of them. Photos
-in an archive are read where they lie, by offset; nothing is unpacked.
+A source's files lie on their own in its folder or in archives there; an adapter sees their names
+and, where it asks, their bytes, and can't tell the difference.
 """
 
 import dataclasses
 import enum
 import posixpath
-import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from models.geometry import Box
@@ -22,10 +21,13 @@ class Reason(enum.StrEnum):
     """Why a photo was rejected: the whole, closed list."""
 
     UNREADABLE = "unreadable"
+    NOT_DOWNLOADED = "not_downloaded"
     BAD_ANNOTATION = "bad_annotation"
     BOX_OUTSIDE_FRAME = "box_outside_frame"
     UNKNOWN_BREED = "unknown_breed"
+    NOT_A_DOG = "not_a_dog"
     EXACT_COPY = "exact_copy"
+    NEAR_COPY = "near_copy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +39,9 @@ class Entry:
       name: the path inside the source, the same for an archive and for its unpacked folder.
       container: the path of the file that holds it, relative to the data folder.
       offset: where it starts in the container, bytes.
-      size: bytes.
+      size: bytes in the container.
       sha256: of its content, hexadecimal.
+      unpacked: bytes after inflating; 0 when it is stored as it is.
     """
 
     source: str
@@ -47,6 +50,7 @@ class Entry:
     offset: int
     size: int
     sha256: str = ""
+    unpacked: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,14 +62,40 @@ class Offer:
       breed: as the source spells it, None where the source does not say.
       dog_id: unique across sources, None where the source does not say.
       bodies: the box of every dog of the photo, pixels of the original, in the order given.
-      problem: why it can't be used, already known from its annotation.
+      head_box: of the dog with the largest body, pixels of the original.
+      listed: "train" or "test" where the source's own split lists name the photo.
+      problem: why it can't be used, already known without its pixels.
+      detail: what was found, for people.
     """
 
     entry: Entry
     breed: str | None = None
     dog_id: str | None = None
     bodies: tuple[Box, ...] = ()
+    head_box: Box | None = None
+    listed: str | None = None
     problem: Reason | None = None
+    detail: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Remote:
+    """A file to fetch.
+
+    Attributes:
+      url: http or https.
+      path: where it goes; folders that are missing are made.
+      sha256: of the content, hexadecimal; "" when it is not known.
+      most: bytes that it may have.
+      check: called with the path of the whole part, before it gets its name; raises DataError when
+        the content is not what it should be, such as a damaged archive.
+    """
+
+    url: str
+    path: str
+    sha256: str = ""
+    most: int = 1 << 40
+    check: Callable[[str], None] | None = None
 
 
 Read = Callable[[Entry], bytes]
@@ -79,33 +109,43 @@ class Source(Protocol):
       licence: under which its photos come.
       layout: what its folder holds, for messages.
       views: the views that its photos can be in.
+      public: it has a public place to fetch it from.
+      optional: its photos are fetched one by one, and a dead link is a row of the ledger.
     """
 
     name: str
     licence: str
     layout: str
     views: tuple[str, ...]
+    public: bool
+    optional: bool
 
-    def containers(self, paths: Iterable[str]) -> list[str]:
-        """Those of the files below the source's folder that belong to it, sorted.
-
-        Args:
-          paths: all files, relative to the source's folder.
-
-        Raises:
-          DataError: the files contradict each other.
-        """
+    def claims(self, name: str) -> bool:
+        """Whether a file belongs to the source, by its path inside the source's folder."""
 
     def offers(self, entries: Iterable[Entry], read: Read) -> Iterator[Offer]:
         """Every photo of the source, in the order of its entries.
 
         Args:
-          entries: the source's files.
+          entries: the files that the source claims.
           read: returns an entry's bytes.
+
+        Raises:
+          DataError: the files don't make up the source.
+        """
+
+    def remotes(self, folder: str, mirror: str) -> Sequence[Remote]:
+        """What to fetch into the source's folder; nothing for a source that has no public place.
+
+        Args:
+          folder: of the source; it may hold what says which photos there are.
+          mirror: a URL to take instead of the source's own place, or "".
+
+        Raises:
+          DataError: what says which photos there are is missing or can't be read.
         """
 
 
-_TAR_BLOCK = 512
 # Also kinds that can't be decoded here: their photos are offered, so that the ledger names them.
 PHOTO_ENDINGS = (
     ".jpg",
@@ -126,41 +166,3 @@ def is_photo(path: str) -> bool:
     """Whether a file name says that it is a photo, hidden files (`._x.jpg`) aside."""
     name = posixpath.basename(path)
     return name.lower().endswith(PHOTO_ENDINGS) and not name.startswith(".")
-
-
-def tar_entries(source: str, container: str, path: str) -> Iterator[Entry]:
-    """The regular files of an uncompressed tar archive, where they lie.
-
-    Args:
-      source: the adapter's name.
-      container: the archive's path relative to the data folder.
-      path: the archive's path.
-
-    Raises:
-      DataError: the archive is compressed, damaged, or ends early.
-    """
-    with open(path, "rb") as stream:
-        stream.seek(0, 2)
-        end = stream.tell()
-        stream.seek(0)
-        try:
-            with tarfile.open(fileobj=stream, mode="r:") as archive:
-                for member in archive:
-                    if member.isdir():
-                        continue
-                    if not member.isreg():
-                        raise tarfile.ReadError(f"{member.name} in it is a link or a device")
-                    if member.offset_data + member.size > end:
-                        raise tarfile.ReadError(f"it ends inside {member.name}")
-                    name = posixpath.normpath(member.name)
-                    yield Entry(source, name, container, member.offset_data, member.size)
-                stream.seek(archive.offset)
-                # The reader takes anything that is no header for the end: the end is two blocks of
-                # zeros, so an archive that stops or goes bad in between is told from a whole one.
-                if stream.read(_TAR_BLOCK) != bytes(_TAR_BLOCK):
-                    raise tarfile.ReadError(f"it is damaged at byte {archive.offset:,}")
-        except tarfile.TarError as error:
-            raise DataError(
-                f"{path}: expected a whole, uncompressed tar archive, but {error}: fetch it again, "
-                "or unpack it and remove the archive"
-            ) from error

@@ -1,8 +1,8 @@
 """Your own photos of individual dogs: `individuals/<dog id>/*`, one folder a dog."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from components.sources.base import Entry, Offer, Read, is_photo
+from components.sources.base import Entry, Offer, Read, Remote, is_photo
 
 
 class Individuals:
@@ -12,12 +12,18 @@ class Individuals:
     licence = "the user's own"
     layout = "individuals/<dog id>/<photo>.jpg"
     views: tuple[str, ...] = ("individual",)
+    public = False
+    optional = False
 
-    def containers(self, paths: Iterable[str]) -> list[str]:
+    def claims(self, name: str) -> bool:
         """Every photo that lies in a dog's folder."""
-        return sorted(path for path in paths if path.count("/") == 1 and is_photo(path))
+        return name.count("/") == 1 and is_photo(name)
 
     def offers(self, entries: Iterable[Entry], read: Read) -> Iterator[Offer]:
         """Every photo, with its folder's name as the dog's."""
         for entry in entries:
             yield Offer(entry, dog_id=f"{self.name}/{entry.name.split('/')[0]}")
+
+    def remotes(self, folder: str, mirror: str) -> Sequence[Remote]:
+        """Nothing: these are the user's own."""
+        return ()

@@ -2,17 +2,20 @@
 
 Format: http://vision.stanford.edu/aditya86/ImageNetDogs/ (Khosla et al., 2011). `images.tar` holds
 `Images/<wnid>-<breed>/<wnid>_<n>.jpg`, `annotation.tar` the PASCAL-VOC XML of each photo as
-`Annotation/<wnid>-<breed>/<wnid>_<n>`, without a file ending. Either may lie unpacked instead.
+`Annotation/<wnid>-<breed>/<wnid>_<n>`, without a file ending; `lists.tar`, which may be missing,
+the source's own split as MATLAB 5 files. Each may lie unpacked instead.
 """
 
+import io
 import posixpath
-from collections.abc import Iterable, Iterator
-from xml.etree import ElementTree
+from collections.abc import Iterable, Iterator, Sequence
 
-from components.sources.base import DataError, Entry, Offer, Read, Reason, is_photo
-from models.geometry import Box
+from components import archives
+from components.sources import voc
+from components.sources.base import DataError, Entry, Offer, Read, Reason, Remote, is_photo
 
-_PARTS = {"images.tar": "Images", "annotation.tar": "Annotation"}
+_HOME = "http://vision.stanford.edu/aditya86/ImageNetDogs"
+_LISTS = {"train_list.mat": "train", "test_list.mat": "test"}
 
 
 class Stanford:
@@ -22,18 +25,19 @@ class Stanford:
     licence = "research use only (ImageNet)"
     layout = "stanford/images.tar with stanford/annotation.tar"
     views: tuple[str, ...] = ("cropped", "uncropped")
+    public = True
+    optional = False
 
-    def containers(self, paths: Iterable[str]) -> list[str]:
-        """The two archives, or the files of the two folders."""
-        found = sorted(path for path in paths if _is_own(path))
-        for archive, folder in _PARTS.items():
-            packed = archive in found
-            unpacked = any(path.startswith(f"{folder}/") for path in found)
-            if packed and unpacked:
-                raise DataError(f"stanford/ holds both {archive} and {folder}/: remove one of them")
-            if found and not packed and not unpacked:
-                raise DataError(f"stanford/ holds neither {archive} nor {folder}/: add one of them")
-        return found
+    def claims(self, name: str) -> bool:
+        """Photos, annotations and split lists."""
+        folder, _, inside = name.partition("/")
+        own = inside.count("/") == 1
+        annotation = "." not in posixpath.basename(inside)
+        return (
+            (folder == "Images" and own and is_photo(inside))
+            or (folder == "Annotation" and own and annotation)
+            or posixpath.basename(name) in _LISTS
+        )
 
     def offers(self, entries: Iterable[Entry], read: Read) -> Iterator[Offer]:
         """Every photo with the boxes of its annotation.
@@ -42,43 +46,56 @@ class Stanford:
         """
         held = list(entries)
         annotations = {e.name: e for e in held if e.name.startswith("Annotation/")}
-        for entry in held:
-            if not (entry.name.startswith("Images/") and is_photo(entry.name)):
-                continue
+        photos = [e for e in held if e.name.startswith("Images/")]
+        if photos and not annotations:
+            raise DataError("stanford/ holds photos but no annotation: add annotation.tar")
+        listed = _listed(held, read)
+        for entry in photos:
             folder = posixpath.basename(posixpath.dirname(entry.name))
-            breed = folder.partition("-")[2]
             stem = posixpath.splitext(posixpath.basename(entry.name))[0]
             annotation = annotations.get(f"Annotation/{folder}/{stem}")
-            bodies = parse_boxes(read(annotation)) if annotation else ()
-            problem = None if bodies else Reason.BAD_ANNOTATION
-            yield Offer(entry, breed=breed, bodies=bodies, problem=problem)
+            bodies = voc.boxes(read(annotation)) if annotation else ()
+            yield Offer(
+                entry,
+                breed=folder.partition("-")[2],
+                bodies=bodies,
+                listed=listed.get(f"{folder}/{stem}"),
+                problem=None if bodies else Reason.BAD_ANNOTATION,
+                detail="" if bodies else _problem(annotation),
+            )
+
+    def remotes(self, folder: str, mirror: str) -> Sequence[Remote]:
+        """The three archives."""
+        home = mirror.rstrip("/") or _HOME
+        return [
+            Remote(f"{home}/{name}", posixpath.join(folder, name), check=archives.check)
+            for name in ("annotation.tar", "lists.tar", "images.tar")
+        ]
 
 
-def _is_own(path: str) -> bool:
-    if path in _PARTS:
-        return True
-    folder, _, inside = path.partition("/")
-    annotation = "." not in posixpath.basename(inside)
-    return (folder == "Images" and is_photo(inside)) or (folder == "Annotation" and annotation)
+def _problem(annotation: Entry | None) -> str:
+    return f"{annotation.name} has no box that can be read" if annotation else "no annotation"
 
 
-def parse_boxes(xml: bytes) -> tuple[Box, ...]:
-    """The `bndbox` of every object of a PASCAL-VOC annotation, in pixels.
+def _listed(entries: Iterable[Entry], read: Read) -> dict[str, str]:
+    """The split of each photo that the source's lists name, by `<folder>/<file name's stem>`."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        split = _LISTS.get(posixpath.basename(entry.name))
+        if split:
+            found |= {posixpath.splitext(name)[0]: split for name in _names(entry, read(entry))}
+    return found
 
-    Returns:
-      (xmin, ymin, xmax, ymax) of each object; () when the annotation can't be read.
-    """
+
+def _names(entry: Entry, data: bytes) -> list[str]:
+    """The photos that a split list names: the cells of its `file_list`."""
+    import scipy.io
+
     try:
-        boxes = ElementTree.fromstring(xml).iterfind("object/bndbox")
-        return tuple(_box(box) for box in boxes)
-    except (ElementTree.ParseError, LookupError, TypeError, ValueError):
-        return ()
-
-
-def _box(box: ElementTree.Element) -> Box:
-    xmin, ymin, xmax, ymax = (
-        float(box.findtext(edge) or "missing") for edge in ("xmin", "ymin", "xmax", "ymax")
-    )
-    if not (xmin < xmax and ymin < ymax):
-        raise ValueError("the box is empty or turned inside out")
-    return xmin, ymin, xmax, ymax
+        cells = scipy.io.loadmat(io.BytesIO(data))["file_list"].ravel()
+        return [str(cell.item()) for cell in cells]
+    except Exception as error:  # the reader raises whatever a damaged file leads it to
+        raise DataError(
+            f"{entry.container} ({entry.name}): no split list that can be read "
+            f"({type(error).__name__}: {error}): fetch it again or remove it"
+        ) from error

@@ -21,7 +21,14 @@ FULL = Photo(
     bodies=((1.0, 2.0, 30.5, 40.0), (0.0, 0.0, 100.0, 100.0)),
     head_box=(1.0, 2.0, 3.0, 4.0),
     licence="mine",
+    unpacked=120,
+    views=("cropped", "individual"),
+    phash="0f" * 32,
+    group="stanford/Images/a/a.jpg",
+    listed="train",
+    unlisted="Löwchen",
     split="val",
+    detail="moved",
 )
 BARE = Photo("individuals/x/1.jpg", "individuals", "individuals/x/1.jpg", 0, 1, "cd34")
 
@@ -40,8 +47,10 @@ def test_the_line_holds_the_whole_contract():
 
     assert set(row) >= {
         "photo_id", "source", "uri", "sha256", "width", "height", "breed", "dog_id", "body_box",
-        "head_box", "licence", "split", "reason",
+        "head_box", "licence", "split", "reason", "views", "phash", "group", "listed", "unlisted",
+        "unpacked", "detail",
     }  # fmt: skip
+    assert row["body_box"] == [0.0, 0.0, 100.0, 100.0]
 
 
 def test_the_body_box_is_that_of_the_largest_dog():
@@ -49,19 +58,26 @@ def test_the_body_box_is_that_of_the_largest_dog():
     assert BARE.body_box is None
 
 
-@pytest.mark.parametrize(
-    ("breed", "dog_id", "views"),
-    [
-        ("pug", None, ["cropped", "uncropped"]),
-        (None, "individuals/x", ["individual"]),
-        ("pug", "individuals/x", ["cropped", "uncropped", "individual"]),
-        (None, None, []),
-    ],
-)
-def test_a_photo_belongs_to_the_views_that_know_enough_of_it(breed, dog_id, views):
-    photo = dataclasses.replace(BARE, breed=breed, dog_id=dog_id)
+@pytest.mark.parametrize("views", [(), ("individual",), ("cropped", "uncropped"), catalog.VIEWS])
+def test_an_accepted_photo_stands_in_the_views_that_its_source_serves(views):
+    photo = dataclasses.replace(BARE, views=views, split="train")
 
-    assert [view for view in catalog.VIEWS if catalog.in_view(photo, view)] == views
+    assert tuple(view for view in catalog.VIEWS if catalog.in_view(photo, view)) == views
+
+
+@pytest.mark.parametrize("reason", [None, Reason.NEAR_COPY])
+def test_a_photo_without_a_split_stands_in_no_view(reason):
+    photo = dataclasses.replace(FULL, views=catalog.VIEWS, split=None, reason=reason)
+
+    assert not any(catalog.in_view(photo, view) for view in catalog.VIEWS)
+
+
+def test_what_a_photo_shows_puts_it_in_no_view_that_its_source_does_not_serve():
+    photo = dataclasses.replace(FULL, views=("individual",))
+
+    assert photo.breed
+    assert photo.bodies
+    assert [view for view in catalog.VIEWS if catalog.in_view(photo, view)] == ["individual"]
 
 
 def test_written_rows_are_read_back_in_the_order_of_the_parts(tmp_path):
@@ -107,3 +123,33 @@ def test_a_row_without_split_or_reason_is_seen_in_the_counts():
 
     assert row["offered"] == 1
     assert row["accepted"] + row["rejected"] == 0
+
+
+def test_a_dog_with_one_accepted_photo_can_not_be_matched():
+    def of(dog, number, **more):
+        return dataclasses.replace(BARE, photo_id=f"{dog}/{number}", dog_id=dog, **more)
+
+    rows = [
+        of("rex", 1, split="train"),
+        of("rex", 2, split="train"),
+        of("ada", 1, split="test"),
+        of("ada", 2, reason=Reason.UNREADABLE),
+        of("bo", 1, reason=Reason.UNREADABLE),
+        of("cy", 1, split="val"),
+        dataclasses.replace(BARE, split="train"),
+    ]
+
+    assert catalog.single_photo_dogs(rows) == ["ada", "cy"]
+
+
+def test_spellings_that_the_vocabulary_lacks_are_counted_the_most_frequent_first():
+    rows = [dataclasses.replace(BARE, unlisted=spelling) for spelling in ("Löwchen", "", "Laika")]
+    others = [dataclasses.replace(FULL, unlisted="Laika", reason=Reason.UNKNOWN_BREED)] * 2
+
+    counts = catalog.unknown_breeds([*rows, *others])
+
+    assert list(counts.items()) == [
+        ("stanford: Laika", 2),
+        ("individuals: Löwchen", 1),
+        ("individuals: Laika", 1),
+    ]

@@ -1,11 +1,20 @@
 import hashlib
+import io
 import os
+import random
+import struct
 import tarfile
+import threading
+import zipfile
+import zlib
 
 import pytest
 
 from components import dataset
-from components.sources.base import DataError
+from components.sources.base import DataError, Entry
+
+PHOTO = b"photo " * 100
+NOISE = random.Random(0).randbytes(5000)  # what does not get smaller by packing
 
 
 @pytest.fixture
@@ -21,6 +30,37 @@ def data(tmp_path, picture, encoded):
 
 def digest(folder):
     return dataset.read_dataset(str(folder)).digest
+
+
+def entries(folder):
+    return dataset.entries(str(folder), dataset.read_dataset(str(folder)))
+
+
+def names(folder):
+    return [entry.name for entry in entries(folder)[0]]
+
+
+def pack_tar(path, *members):
+    """A tar of (name, bytes), names in bytes where they are no text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            item = tarfile.TarInfo(os.fsdecode(name))
+            item.size = len(content)
+            tar.addfile(item, io.BytesIO(content))
+    return path
+
+
+def pack_zip(path, *members, method=zipfile.ZIP_DEFLATED):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members:
+            archive.writestr(zipfile.ZipInfo(name), content, method)
+    return path
+
+
+PACK = {"tar": pack_tar, "zip": pack_zip}
+BY_KIND = pytest.mark.parametrize("kind", PACK)
 
 
 def test_touching_and_moving_leave_the_digest(data, tmp_path):
@@ -69,6 +109,66 @@ def test_two_photos_that_change_places_change_the_digest(data):
     assert digest(data) != before
 
 
+@BY_KIND
+@pytest.mark.parametrize("name", ["all", "Fotos 2024", "größte Hunde", "images"])
+def test_an_archive_of_any_name_is_one_container(name, kind, tmp_path):
+    path = PACK[kind](tmp_path / "individuals" / f"{name}.{kind}", ("rex/1.jpg", PHOTO))
+
+    found = dataset.read_dataset(str(tmp_path))
+
+    assert found.ignored == ()
+    assert found.containers == (
+        dataset.Container(
+            "individuals",
+            f"individuals/{name}.{kind}",
+            path.stat().st_size,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        ),
+    )
+
+
+@BY_KIND
+def test_touching_and_moving_an_archive_leave_the_digest_and_a_new_name_does_not(kind, tmp_path):
+    path = PACK[kind](tmp_path / "data" / "individuals" / f"all.{kind}", ("rex/1.jpg", PHOTO))
+    before = digest(tmp_path / "data")
+
+    os.utime(path, (1, 1))
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    moved = digest(tmp_path / "elsewhere")
+    folder = tmp_path / "elsewhere" / "individuals"
+    (folder / f"all.{kind}").rename(folder / f"other.{kind}")
+
+    assert moved == before
+    assert digest(tmp_path / "elsewhere") != before
+
+
+@BY_KIND
+def test_one_bit_of_an_archive_changes_the_digest(kind, tmp_path):
+    path = PACK[kind](tmp_path / "individuals" / f"all.{kind}", ("rex/1.jpg", PHOTO))
+    before, content = digest(tmp_path), bytearray(path.read_bytes())
+
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+    assert digest(tmp_path) != before
+
+
+def test_an_archive_below_a_dogs_folder_is_foreign(data):
+    pack_zip(data / "individuals" / "rex" / "more.zip", ("rex/9.jpg", PHOTO))
+
+    assert dataset.read_dataset(str(data)).ignored == ("individuals/rex/more.zip",)
+
+
+@pytest.mark.parametrize("name", ["._all.tar", "._all.zip", ".all.zip"])
+def test_a_hidden_archive_is_foreign(name, data):
+    (data / "individuals" / name).write_bytes(b"what a Mac leaves beside each file")
+
+    found = dataset.read_dataset(str(data))
+
+    assert found.ignored == (f"individuals/{name}",)
+    assert len(dataset.entries(str(data), found)[0]) == 4
+
+
 def test_files_of_no_source_are_counted_and_leave_the_digest(data):
     before = digest(data)
     (data / "notes.txt").write_text("not mine")
@@ -78,18 +178,45 @@ def test_files_of_no_source_are_counted_and_leave_the_digest(data):
 
     found = dataset.read_dataset(str(data))
 
-    assert len(found.ignored) == 3
+    assert sorted(found.ignored) == ["cats", "individuals/list.csv", "notes.txt"]
     assert len(found.containers) == 4
     assert found.digest == before
 
 
-def test_hidden_folders_are_not_looked_into(data):
-    trash = data / "individuals" / ".trash"
-    trash.mkdir()
-    (trash / "0.bmp").write_bytes(b"gone")
+def test_a_file_that_has_the_name_of_a_source_is_counted(data):
+    (data / "breeds").write_text("a list, and no folder")
 
-    assert dataset.read_dataset(str(data)).ignored == ()
-    assert len(dataset.read_dataset(str(data)).containers) == 4
+    assert dataset.read_dataset(str(data)).ignored == ("breeds",)
+
+
+@pytest.mark.parametrize(
+    "folder", ["individuals/.trash", "individuals/rex/.trash", "individuals/.AppleDouble"]
+)
+def test_a_hidden_folder_is_counted_and_not_looked_into(folder, data):
+    before = digest(data)
+    (data / folder).mkdir()
+    (data / folder / "0.bmp").write_bytes(b"gone")
+    (data / folder / "1.bmp").write_bytes(b"gone")
+
+    found = dataset.read_dataset(str(data))
+
+    assert found.ignored == (f"{folder}/",)
+    assert len(found.containers) == 4
+    assert found.digest == before
+
+
+@pytest.mark.parametrize(
+    "folder", ["Images/.trash", "Images/n1-pug/.trash", "Annotation/.trash", "Annotation/n1-pug/.t"]
+)
+def test_a_hidden_folder_is_nobodys_wherever_it_lies(folder, tmp_path):
+    for name in ("Images/n1-pug/n1_1.jpg", "Annotation/n1-pug/n1_1", f"{folder}/n1_1"):
+        (tmp_path / "stanford" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "stanford" / name).write_bytes(b"x")
+
+    found = dataset.read_dataset(str(tmp_path))
+
+    assert found.ignored == (f"stanford/{folder}/",)
+    assert len(found.containers) == 2
 
 
 def test_a_link_that_leads_back_is_followed_once(data):
@@ -127,15 +254,12 @@ def test_a_file_name_that_is_no_text_is_an_error_that_shows_it(data):
         dataset.read_dataset(str(data))
 
 
-def test_an_archive_that_holds_a_name_twice_is_an_error(tmp_path):
-    (tmp_path / "stanford").mkdir()
-    for archive in ("images.tar", "annotation.tar"):
-        with tarfile.open(tmp_path / "stanford" / archive, "w") as tar:
-            for _ in range(2):
-                tar.addfile(tarfile.TarInfo(f"{archive}/n1_1.jpg"))
+@pytest.mark.parametrize("name", [b"rex/caf\xe9.jpg", b"caf\xe9.txt"])
+def test_a_name_in_an_archive_that_is_no_text_is_an_error_that_shows_it(name, tmp_path):
+    pack_tar(tmp_path / "individuals" / "all.tar", (name, PHOTO))
 
-    with pytest.raises(DataError, match=r"n1_1\.jpg twice"):
-        list(dataset.entries(str(tmp_path), dataset.read_dataset(str(tmp_path))))
+    with pytest.raises(DataError, match=r"individuals/all\.tar: .*caf.*no UTF-8 text"):
+        entries(tmp_path)
 
 
 def test_a_container_says_what_it_holds(data):
@@ -158,19 +282,229 @@ def test_a_folder_without_photos_is_an_error_that_says_what_is_expected(names, t
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
 
-    with pytest.raises(DataError, match=r"expected stanford.images\.tar .* or individuals"):
+    with pytest.raises(
+        DataError, match=r"holds no photos: expected stanford/images\.tar"
+    ) as caught:
         dataset.read_dataset(str(tmp_path))
+
+    message = str(caught.value)
+    for layout in (
+        "low-resolution.zip",
+        "apa_dogs.csv",
+        "breeds/<breed>/",
+        "individuals/<dog id>/",
+    ):
+        assert layout in message
+    found = {"cats/tom.jpg": "cats"}
+    for name in names or ["nothing"]:
+        assert found.get(name, name) in message.partition("found")[2]
 
 
 def test_entries_are_in_the_order_of_their_paths_with_their_digests(data):
-    entries = list(dataset.entries(str(data), dataset.read_dataset(str(data))))
+    found, left = entries(data)
 
-    names = [entry.name for entry in entries]
-    assert names == ["bella/0.bmp", "bella/1.bmp", "rex/0.bmp", "rex/1.bmp"]
-    for entry in entries:
+    assert left == []
+    assert [it.name for it in found] == ["bella/0.bmp", "bella/1.bmp", "rex/0.bmp", "rex/1.bmp"]
+    for entry in found:
         content = (data / entry.container).read_bytes()
-        assert (entry.offset, entry.size) == (0, len(content))
+        assert (entry.offset, entry.size, entry.unpacked) == (0, len(content), 0)
         assert entry.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_the_members_of_a_tar_are_entries_where_they_lie(tmp_path):
+    pack_tar(tmp_path / "individuals" / "all.tar", ("rex/1.jpg", PHOTO))
+
+    (entry,), left = entries(tmp_path)
+
+    assert entry == Entry(
+        "individuals", "rex/1.jpg", "individuals/all.tar", 512, len(PHOTO),
+        hashlib.sha256(PHOTO).hexdigest(),
+    )  # fmt: skip
+    assert left == []
+
+
+def test_the_members_of_a_zip_are_entries_with_what_they_unpack_to(tmp_path):
+    pack_zip(tmp_path / "individuals" / "all.zip", ("rex/1.jpg", PHOTO))
+
+    (entry,), _ = entries(tmp_path)
+
+    assert entry.name == "rex/1.jpg"
+    assert entry.size < entry.unpacked == len(PHOTO)
+    assert entry.sha256 == hashlib.sha256(PHOTO).hexdigest()
+
+
+@BY_KIND
+def test_members_that_nobody_claims_are_left_over_by_their_name(kind, tmp_path):
+    foreign = ["README.md", "individuals/notes.txt", "a/b/c.jpg", "rex/._1.jpg", "rex/more.zip"]
+    PACK[kind](
+        tmp_path / "individuals" / f"all.{kind}",
+        *((name, b"not mine") for name in foreign),
+        ("rex/1.jpg", PHOTO),
+    )
+
+    found, left = entries(tmp_path)
+
+    assert [entry.name for entry in found] == ["rex/1.jpg"]
+    assert left == [f"individuals/all.{kind}/{name}" for name in foreign]
+
+
+@BY_KIND
+def test_a_file_without_bytes_is_an_entry_without_bytes(kind, tmp_path):
+    PACK[kind](tmp_path / "individuals" / f"all.{kind}", ("rex/1.jpg", b""), ("rex/2.jpg", PHOTO))
+
+    first, _ = entries(tmp_path)[0]
+
+    assert first.sha256 == hashlib.sha256(b"").hexdigest()
+    with dataset.Reader(str(tmp_path)) as reader:
+        assert reader.entry(first) == b""
+
+
+@BY_KIND
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("rex/1.jpg", "rex/1.jpg"),
+        ("rex/1.jpg", "./rex//1.jpg"),
+        ("rex/1.jpg", "individuals/rex/1.jpg"),
+        ("individuals/rex/1.jpg", "rex/1.jpg"),
+    ],
+)
+def test_a_name_twice_in_an_archive_is_an_error_that_names_both(first, second, kind, tmp_path):
+    PACK[kind](tmp_path / "individuals" / f"all.{kind}", (first, PHOTO), (second, PHOTO))
+
+    with pytest.raises(DataError, match=rf"individuals/all\.{kind} holds .*rex/1\.jpg twice: pack"):
+        entries(tmp_path)
+
+
+@BY_KIND
+def test_a_name_in_a_folder_and_in_an_archive_is_an_error_that_names_both(kind, data):
+    PACK[kind](data / "individuals" / f"all.{kind}", ("individuals/rex/0.bmp", PHOTO))
+
+    with pytest.raises(
+        DataError,
+        match=rf"individuals/rex/0\.bmp lies both in individuals/all\.{kind} and in "
+        r"individuals/rex/0\.bmp .*: remove one of the two",
+    ):
+        entries(data)
+
+
+def test_a_name_in_two_archives_is_an_error_that_names_both(tmp_path):
+    pack_tar(tmp_path / "individuals" / "a.tar", ("rex/1.jpg", PHOTO))
+    pack_zip(tmp_path / "individuals" / "b.zip", ("rex/1.jpg", PHOTO))
+
+    with pytest.raises(DataError, match=r"both in individuals/a\.tar and in individuals/b\.zip"):
+        entries(tmp_path)
+
+
+def test_two_sources_may_hold_the_same_name(tmp_path):
+    for source in ("individuals", "breeds"):
+        pack_tar(tmp_path / source / "all.tar", ("beagle/1.jpg", PHOTO))
+
+    found, _ = entries(tmp_path)
+
+    assert [(it.source, it.name) for it in found] == [
+        ("breeds", "beagle/1.jpg"),
+        ("individuals", "beagle/1.jpg"),
+    ]
+
+
+@BY_KIND
+def test_foreign_names_may_stand_twice(kind, tmp_path):
+    for archive in ("a", "b"):
+        PACK[kind](
+            tmp_path / "individuals" / f"{archive}.{kind}",
+            ("README.md", b"not mine"),
+            (f"{archive}/1.jpg", PHOTO),
+        )
+
+    assert entries(tmp_path)[1] == [
+        f"individuals/a.{kind}/README.md",
+        f"individuals/b.{kind}/README.md",
+    ]
+
+
+def with_field(path, place, value):
+    """Changes a 32-bit field of the first central header of a zip."""
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<L", content, content.index(b"PK\x01\x02") + place, value)
+    path.write_bytes(content)
+
+
+CRC, UNPACKED = 16, 24
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_member_that_its_checksum_belies_is_an_error_that_names_it(method, tmp_path):
+    path = pack_zip(tmp_path / "individuals" / "all.zip", ("rex/1.jpg", PHOTO), method=method)
+
+    with_field(path, CRC, zlib.crc32(PHOTO) ^ 1)
+
+    with pytest.raises(
+        DataError, match=r"individuals/all\.zip: rex/1\.jpg is damaged .*CRC.*fetch"
+    ):
+        entries(tmp_path)
+
+
+def test_a_stored_member_with_one_wrong_bit_is_an_error_that_names_it(tmp_path):
+    path = pack_zip(
+        tmp_path / "individuals" / "all.zip", ("rex/1.jpg", PHOTO), method=zipfile.ZIP_STORED
+    )
+    content = bytearray(path.read_bytes())
+
+    content[content.index(PHOTO) + 7] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(DataError, match=r"individuals/all\.zip: rex/1\.jpg is damaged .*CRC"):
+        entries(tmp_path)
+
+
+def test_a_packed_member_with_one_wrong_bit_is_an_error_that_names_it(tmp_path):
+    path = pack_zip(tmp_path / "individuals" / "all.zip", ("rex/1.jpg", NOISE))
+    content = bytearray(path.read_bytes())
+
+    content[2000] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(DataError, match=r"individuals/all\.zip: rex/1\.jpg .*fetch the archive"):
+        entries(tmp_path)
+
+
+@pytest.mark.parametrize("promised", [1, len(PHOTO) - 1, len(PHOTO) + 1])
+def test_a_member_that_unpacks_to_more_or_less_than_promised_is_an_error(promised, tmp_path):
+    path = pack_zip(tmp_path / "individuals" / "all.zip", ("rex/1.jpg", PHOTO))
+
+    with_field(path, UNPACKED, promised)
+
+    with pytest.raises(DataError, match=rf"all\.zip: rex/1\.jpg .* {promised} bytes .*fetch"):
+        entries(tmp_path)
+
+
+def test_a_bomb_is_an_error_that_names_it(tmp_path):
+    path = pack_zip(tmp_path / "individuals" / "all.zip", ("rex/1.jpg", bytes(50_000_000)))
+
+    with_field(path, UNPACKED, 1000)
+
+    with pytest.raises(DataError, match=r"individuals/all\.zip: rex/1\.jpg .* 1,000 bytes"):
+        entries(tmp_path)
+
+
+@BY_KIND
+def test_an_archive_that_was_cut_is_an_error_that_names_it(kind, tmp_path):
+    path = PACK[kind](tmp_path / "individuals" / f"all.{kind}", ("rex/1.jpg", NOISE))
+
+    path.write_bytes(path.read_bytes()[:3000])
+
+    with pytest.raises(DataError, match=rf"individuals/all\.{kind}: expected a whole tar"):
+        entries(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["all.tar.gz", "all.7z", "all.rar"])
+def test_an_archive_of_another_kind_is_an_error_and_not_left_over(name, data):
+    (data / "individuals" / name).write_bytes(NOISE)
+
+    with pytest.raises(DataError, match=rf"individuals/{name}: expected a whole tar .not compress"):
+        entries(data)
 
 
 def test_reader_goes_from_file_to_file_and_back(tmp_path):
@@ -183,3 +517,48 @@ def test_reader_goes_from_file_to_file_and_back(tmp_path):
 
     assert [list(part) for part in read] == [[10, 11, 12], [0, 1], [101], [99]]
     assert list(reader("b", 0, 2)) == [100, 101]
+    reader.close()
+
+
+def test_reader_unpacks_what_is_packed(tmp_path):
+    packed = zlib.compress(PHOTO)[2:-4]
+    (tmp_path / "a").write_bytes(b"before" + packed + b"behind")
+
+    with dataset.Reader(str(tmp_path)) as reader:
+        assert reader("a", 6, len(packed), len(PHOTO)) == PHOTO
+        assert reader("a", 6, len(packed)) == packed
+
+
+@pytest.mark.parametrize("promised", [1, len(PHOTO) - 1, len(PHOTO) + 1])
+def test_reader_refuses_what_unpacks_to_another_length(promised, tmp_path):
+    packed = zlib.compress(PHOTO)[2:-4]
+    (tmp_path / "a").write_bytes(packed)
+
+    with dataset.Reader(str(tmp_path)) as reader, pytest.raises(ValueError, match="unpacks to"):
+        reader("a", 0, len(packed), promised)
+
+
+def test_reader_says_that_a_file_is_gone(tmp_path):
+    with dataset.Reader(str(tmp_path)) as reader, pytest.raises(FileNotFoundError):
+        reader("gone.jpg", 0, 5)
+
+
+def test_reader_serves_several_threads(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(name.encode() * 50_000)
+    wrong = []
+
+    with dataset.Reader(str(tmp_path)) as reader:
+
+        def read(name):
+            for place in range(300):
+                if reader(name, place, 100) != name.encode() * 100:
+                    wrong.append(name)
+
+        threads = [threading.Thread(target=read, args=(name,)) for name in "abab"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert wrong == []

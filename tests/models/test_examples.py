@@ -29,11 +29,19 @@ def test_names_are_those_of_the_object_detection_api():
         "ymax": "image/object/bbox/ymax",
     }
     assert examples.BOX_CLASS == "image/object/class/text"
+    assert examples.BOX_LABEL == "image/object/class/label"
+    assert examples.FILE_NAME == "image/filename"
 
 
 def test_statistics_leave_the_pixels_out():
     assert examples.ENCODED not in examples.STATISTICS_FEATURES
     assert len(set(examples.STATISTICS_FEATURES)) == len(examples.STATISTICS_FEATURES)
+
+
+def test_statistics_cover_the_boxes_with_their_classes():
+    boxes = {*examples.BOX.values(), examples.BOX_CLASS, examples.BOX_LABEL}
+
+    assert {*boxes, examples.FILE_NAME} <= set(examples.STATISTICS_FEATURES)
 
 
 def test_equal_features_give_equal_bytes_whatever_their_order():

@@ -2,6 +2,7 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -53,7 +54,7 @@ def test_exif_orientation_is_undone(orientation, picture, encoded):
 def test_size_of_the_header_is_that_of_the_upright_photo(orientation, picture, encoded):
     data = encoded(picture(24, 40), exif=exif(orientation))
 
-    width, height = pixels.size(data)
+    _, width, height = pixels.glance(data, 1)
 
     assert (height, width, 3) == pixels.decode(data).shape
 
@@ -126,13 +127,17 @@ def test_sixteen_bit_grey_is_scaled_to_eight(encoded):
     assert image.tolist() == [[[0, 0, 0], [200, 200, 200], [255, 255, 255]]]
 
 
-@pytest.mark.parametrize("smallest_side", [0, 1])
+READS = [pixels.decode, lambda data: pixels.glance(data, 1), lambda data: pixels.load(data, 32)]
+BY_READ = pytest.mark.parametrize("read", READS, ids=["decode", "glance", "load"])
+
+
+@BY_READ
 @pytest.mark.parametrize("share", [0.98, 0.9, 0.5, 0.1])
-def test_a_truncated_jpeg_is_unreadable(share, smallest_side, picture, encoded):
+def test_a_truncated_jpeg_is_unreadable(share, read, picture, encoded):
     data = encoded(picture(200, 300), quality=90)
 
     with pytest.raises(pixels.UnreadablePhotoError):
-        pixels.decode(data[: int(len(data) * share)], smallest_side)
+        read(data[: int(len(data) * share)])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])
@@ -144,13 +149,13 @@ def test_other_truncated_photos_are_unreadable(kind, picture, encoded):
 
 
 @pytest.mark.parametrize("data", [b"", b"this is no photo", b"\xff\xd8\xff"])
-@pytest.mark.parametrize("read", [pixels.decode, pixels.size])
+@BY_READ
 def test_bytes_that_are_no_photo_are_unreadable(read, data):
     with pytest.raises(pixels.UnreadablePhotoError):
         read(data)
 
 
-@pytest.mark.parametrize("read", [pixels.decode, pixels.size])
+@BY_READ
 def test_a_header_that_promises_a_giant_is_unreadable(read, picture, encoded):
     data = encoded(picture(8, 8), "PNG")
     header = b"IHDR" + struct.pack(">II", 50_000, 50_000) + data[24:29]
@@ -160,13 +165,32 @@ def test_a_header_that_promises_a_giant_is_unreadable(read, picture, encoded):
         read(data[:12] + checked + data[33:])
 
 
-def test_a_jpeg_may_come_back_reduced_but_no_smaller_than_asked(picture, encoded):
-    data = encoded(picture(800, 1000))
+def test_a_glance_may_come_back_reduced_but_no_smaller_than_asked(picture, encoded):
+    grey, width, height = pixels.glance(encoded(picture(800, 1000)), smallest_side=100)
 
-    height, width, _ = pixels.decode(data, smallest_side=100).shape
+    assert (width, height) == (1000, 800)
+    assert 100 <= grey.shape[0] < 800
+    assert 100 <= grey.shape[1] < 1000
 
-    assert 100 <= height < 800
-    assert 100 <= width < 1000
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_glance_sees_the_luma(kind, picture, encoded):
+    stored = picture(64, 96)
+
+    grey, width, height = pixels.glance(encoded(stored, kind), smallest_side=64)
+
+    assert (width, height) == (96, 64)
+    assert furthest(grey, stored @ np.array([0.299, 0.587, 0.114])) <= 6
+
+
+@pytest.mark.parametrize("crop", [None, (300.0, 100.0, 1500.0, 900.0), (10.0, 20.0, 60.0, 90.0)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_load_is_fit_of_the_whole_photo_or_nearly_so(crop, orientation, picture, encoded):
+    data = encoded(picture(1200, 1600), quality=95, exif=exif(orientation))
+
+    loaded = pixels.load(data, 64, crop)
+
+    assert furthest(loaded, pixels.fit(pixels.decode(data), 64, crop)) <= 6
 
 
 def test_a_photo_is_recognised_by_its_bytes(picture, encoded):
@@ -204,6 +228,16 @@ def test_fit_averages_areas_when_it_shrinks():
     assert (pixels.fit(image, 8) == 100).all()
 
 
+@pytest.mark.parametrize("length", [20, 23, 27, 31, 38, 45, 64, 100])
+def test_a_fine_pattern_averages_out_about_as_well_as_by_an_area_mean(length):
+    """Stripes of one pixel can't be shown; what is left of them says how good a filter is."""
+    stripes = np.zeros((length, length, 3), np.uint8)
+    stripes[:, ::2] = 200
+    area = cv2.resize(stripes, (16, 16), interpolation=cv2.INTER_AREA)
+
+    assert furthest(pixels.fit(stripes, 16), 100) <= furthest(area, 100) + 15
+
+
 def test_fit_keeps_the_crop_alone():
     image = np.zeros((60, 80, 3), np.uint8)
     image[10:30, 40:60] = 250
@@ -217,14 +251,14 @@ def test_a_box_thinner_than_a_pixel_still_gives_a_photo(crop, picture):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_both_engines_agree_within_one_grey_level(shape, picture, encoded):
+def test_both_engines_agree_but_for_rounding(shape, picture, encoded):
     data = encoded(picture(*shape), "PNG")
 
     ours = pixels.fit(pixels.decode(data), 64)
     graph = pixels.fit_in_graph(tf.constant(data), 64).numpy()
 
     assert graph.dtype == np.float32
-    assert furthest(ours, graph) <= 1.0
+    assert furthest(ours, graph) <= 1.5  # ours rounds twice
 
 
 def test_both_engines_agree_on_a_jpeg(picture, encoded):
@@ -300,7 +334,9 @@ def test_encode_takes_a_view_that_is_not_contiguous(picture):
     ],
 )
 def test_brightness_is_the_mean_luma(colour, luma):
-    assert pixels.brightness(np.full((3, 5, 3), colour, np.uint8)) == pytest.approx(luma)
+    brightness, _ = pixels.quality(np.full((3, 5, 3), colour, np.uint8))
+
+    assert brightness == pytest.approx(luma, abs=0.002)
 
 
 def test_sharpness_is_the_variance_of_the_laplacian():
@@ -309,5 +345,5 @@ def test_sharpness_is_the_variance_of_the_laplacian():
     image = np.zeros((5, 5, 3), np.uint8)
     image[2, 2] = 100
 
-    assert pixels.sharpness(image) == pytest.approx(8000)
-    assert pixels.sharpness(np.full((5, 5, 3), 77, np.uint8)) == 0.0
+    assert pixels.quality(image)[1] == pytest.approx(8000)
+    assert pixels.quality(np.full((5, 5, 3), 77, np.uint8))[1] == 0.0

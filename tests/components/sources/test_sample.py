@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components import catalog, dataset, photo_catalog
+from components import catalog, copies, dataset, photo_catalog
 from components.sources import sample
 from components.sources.base import Reason
 from models import vocabulary
@@ -23,10 +23,10 @@ def drawn(tmp_path_factory):
 @pytest.fixture(scope="module")
 def photos(drawn, vocabulary_text):
     """Every offered photo, looked at."""
-    entries = list(dataset.entries(drawn, dataset.read_dataset(drawn)))
+    entries, _ = dataset.entries(drawn, dataset.read_dataset(drawn))
     offered = photo_catalog.list_photos(entries, vocabulary.parse(vocabulary_text), drawn)
-    reader = dataset.Reader(drawn)
-    return [photo_catalog.look(photo, reader) for photo in photo_catalog.mark_copies(offered)]
+    with dataset.Reader(drawn) as reader:
+        return copies.mark([photo_catalog.look(photo, reader) for photo in offered])
 
 
 def of_source(photos, source):
@@ -36,7 +36,9 @@ def of_source(photos, source):
 def test_it_lies_in_the_layouts_of_the_real_sources(drawn):
     found = dataset.read_dataset(drawn)
 
+    _, left = dataset.entries(drawn, found)
     assert found.ignored == ()
+    assert left == []
     assert found.sources == ["individuals", "stanford"]
     assert sorted(os.listdir(Path(drawn) / "stanford")) == ["annotation.tar", "images.tar"]
 

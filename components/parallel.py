@@ -1,0 +1,34 @@
+"""All cores of one process for work on photos.
+
+Decoding, resizing and encoding release the interpreter's lock, so threads do: they start at once,
+and share the memory of the process. All Beam workers of a process share one pool, so that a runner
+that has several does not start more threads than there are cores.
+"""
+
+import concurrent.futures
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def each(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """The function's results, in the order of the items; what it raises is raised here."""
+    return _pool().map(function, items)
+
+
+@functools.cache
+def _pool() -> concurrent.futures.ThreadPoolExecutor:
+    import cv2
+
+    cv2.setNumThreads(1)  # each photo on one core: dividing one up costs more than it gains
+    return concurrent.futures.ThreadPoolExecutor(cores())
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    able = getattr(os, "sched_getaffinity", None)
+    return len(able(0)) if able else os.cpu_count() or 1

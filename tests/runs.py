@@ -1,0 +1,83 @@
+"""A copy of the project that a test may edit and run, with one output folder."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from components import catalog
+from pipeline.metadata import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Project:
+    """See above."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.output = folder / "output"
+
+    @classmethod
+    def copy(cls, folder: Path) -> "Project":
+        for name in ("local_runner.py", "requirements.lock"):
+            shutil.copy(ROOT / name, folder / name)
+        for name in ("pipeline", "components", "models", "schema"):
+            shutil.copytree(
+                ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        return cls(folder)
+
+    def start(self, *flags: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "local_runner.py", *flags],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(self.folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *flags: str) -> tuple[int, str]:
+        process = self.start(*flags)
+        printed, _ = process.communicate()
+        return process.returncode, printed
+
+    def summary(self) -> dict:
+        return json.loads((self.output / "summary.json").read_text())
+
+    def executed(self) -> set[str]:
+        """The nodes that the newest run executed, by ML Metadata; a baseline's importer aside."""
+        store = Store(str(self.output / "metadata.sqlite"))
+        nodes = store.nodes(store.runs()[0]).values()
+        return {
+            node.node_id
+            for node in nodes
+            if node.state == "run" and not node.node_id.startswith("Baseline_")
+        }
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        text = (self.folder / file).read_text()
+        assert text.count(old) == 1, f"{file} should hold {old!r} once"
+        (self.folder / file).write_text(text.replace(old, new))
+
+    def ledger(self) -> list[catalog.Photo]:
+        """Every offered photo of the newest run."""
+        store = Store(str(self.output / "metadata.sqlite"))
+        node = store.nodes(store.runs()[0])["SplitAssigner"]
+        return list(catalog.read(store.outputs(node)["splits"].uri))
+
+    def records(self) -> dict[str, str]:
+        """The sha256 of every file of records of the newest run, by view and name."""
+        store = Store(str(self.output / "metadata.sqlite"))
+        found = {}
+        for name, node in store.nodes(store.runs()[0]).items():
+            if name.startswith("ImageExampleGen"):
+                folder = Path(store.outputs(node)["examples"].uri)
+                for path in sorted(folder.rglob("*tfrecord*")):
+                    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                    found[f"{name}/{path.relative_to(folder)}"] = digest
+        return found
