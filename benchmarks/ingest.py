@@ -62,6 +62,19 @@ def make_photos(source: str, folder: str, count: int) -> None:
             _add(annotations, f"Annotation/{stem}", xml)
 
 
+def _make_photos_quietly(source: str, folder: str, count: int) -> None:
+    """`make_photos` in a process of its own, for what it imports has much to say."""
+    command = [sys.executable, __file__, "--way", "photos", "--data", source]
+    done = subprocess.run(
+        [*command, "--result", folder, "--cores", str(count)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"making photos of {source} failed:\n{done.stderr[-3000:]}")
+
+
 def _originals(source: str) -> Iterator[tuple[str, bytes, tuple[float, float, float, float]]]:
     """(folder, bytes, largest box) of every good photo of Stanford Dogs."""
     from components import dataset, photo_catalog
@@ -295,7 +308,7 @@ def _memory(source: str, counts: list[int]) -> Iterator[str]:
     peaks = []
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
-            make_photos(source, folder, count)
+            _make_photos_quietly(source, folder, count)
             peaks.append(measure("pipeline", folder, 2)[1])
     yield "| photos | peak memory of the data side, MiB | ratio |"
     yield "| ---: | ---: | ---: |"
@@ -317,14 +330,20 @@ def main() -> None:
     for inner in ("--way", "--cores", "--result"):
         parser.add_argument(inner, help=argparse.SUPPRESS, type=int if inner == "--cores" else str)
     arguments = parser.parse_args()
-    if arguments.way:
+    if arguments.way == "photos":
+        make_photos(arguments.data, arguments.result, arguments.cores)
+    elif arguments.way:
         _run_way(arguments)
-        return
+    else:
+        _report(arguments)
+
+
+def _report(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = arguments.data or _sample(folder)
         data = os.path.join(folder, "photos")
         print(f"making {arguments.photos:,} photos", flush=True)
-        make_photos(source, data, arguments.photos)
+        _make_photos_quietly(source, data, arguments.photos)
         tables = [_speeds(data, arguments.photos, arguments.repeats)]
         counts = [int(count) for count in arguments.memory.split(",") if int(count)]
         if counts:

@@ -108,8 +108,15 @@ def read(folder: str) -> Iterator[Photo]:
     from tfx.dsl.io import fileio
 
     for path in sorted(fileio.glob(os.path.join(folder, "photos-*.jsonl"))):
-        with fileio.open(path) as file:
-            yield from (Photo.from_json(line) for line in file)
+        yield from read_part(path)
+
+
+def read_part(path: str) -> Iterator[Photo]:
+    """Reads the rows of one file."""
+    from tfx.dsl.io import fileio
+
+    with fileio.open(path) as file:
+        yield from (Photo.from_json(line) for line in file)
 
 
 def count(photos: Iterable[Photo], catalogued: bool = False) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,5 @@
 """A data folder on disk: which files count, what they hold, and where each photo lies."""
 
-import concurrent.futures
 import dataclasses
 import hashlib
 import os
@@ -10,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import BinaryIO
 
-from components import archives
+from components import archives, parallel
 from components.sources.base import DataError, Entry, Source, is_photo
 from components.sources.registry import SOURCES
 from models.progress import Rate
@@ -165,10 +164,9 @@ def read_dataset(data: str) -> Dataset:
             raise DataError(f"{full} can't be read ({error.strerror}): mend or move it") from error
 
     containers = []
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for container in pool.map(read, claimed):
-            containers.append(container)
-            rate.add(1)
+    for container in parallel.each(read, claimed):
+        containers.append(container)
+        rate.add(1)
     return Dataset(tuple(containers), tuple(ignored))
 
 
@@ -235,7 +233,7 @@ def _members(source: Source, container: Container, path: str) -> tuple[list[Entr
         else:
             left.append(f"{container.path}/{member.name}")
     rate = Rate(f"reading {container.path}", len(own), "files")
-    with open(path, "rb") as stream, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with open(path, "rb") as stream:
 
         def entry(item: tuple[str, archives.Member]) -> Entry:
             name, member = item
@@ -246,7 +244,7 @@ def _members(source: Source, container: Container, path: str) -> tuple[list[Entr
                 member.unpacked,
             )  # fmt: skip
 
-        return list(pool.map(entry, own.items())), left
+        return list(parallel.each(entry, list(own.items()))), left
 
 
 def _digest(file: int, member: archives.Member, path: str) -> str:

@@ -1,14 +1,14 @@
 """ImageExampleGen: crops, resizes and writes the TFRecords of one view.
 
-Beam carries nothing but the places of photos: one element is one shard, read, cropped, encoded and
-written where it is processed. What a shard holds depends on the manifest alone, so the records are
-the same on any runner and after any number of retries.
+Beam carries nothing but names of shards: one element is one shard, whose photos are read, cropped,
+encoded and written where it is processed. What a shard holds depends on the manifest alone, so the
+records are the same on any runner and after any number of retries.
 """
 
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
 from tfx.components.util import examples_utils
@@ -29,7 +29,23 @@ from components.dataset import Reader
 from components.sources.base import DataError
 from models import examples, geometry, pixels, progress, vocabulary
 
+_PLANS = "plans"  # folder that lists the photos of each shard while these are written
 SHARD = 500  # photos: some 15 MB at 224 px, well under the 200 MB that a shard may have
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """What becomes of a photo.
+
+    Attributes:
+      view: cropped keeps the largest dog, the others the whole photo.
+      side: of the written photo, pixels.
+      margin: kept round the largest dog's box, as a share of the box's longer side.
+    """
+
+    view: str
+    side: int
+    margin: float = 0.0
 
 
 @component(use_beam=True)
@@ -66,18 +82,43 @@ def ImageExampleGen(  # noqa: N802 - TFX names the node after the function
     check_splits(shards, view)
     for split in catalog.SPLITS:
         fileio.makedirs(os.path.join(examples.uri, f"Split-{split}"))
-    total = sum(len(photos) for _, photos in shards)
-    shape = Shape(view, image_size, crop_margin)
-    write = _WriteShard(data, examples.uri, shape, table, total)
     assert beam_pipeline is not None, "TFX makes the Beam pipeline"
+    shape = Shape(view, image_size, crop_margin)
+    write_shards(shards, data, examples.uri, shape, table, beam_pipeline)
+    describe(examples)
+
+
+def write_shards(
+    shards: Sequence[tuple[str, list[Photo]]],
+    data: str,
+    folder: str,
+    shape: Shape,
+    breeds: vocabulary.Vocabulary,
+    beam_pipeline: beam.Pipeline,
+) -> None:
+    """Writes every shard, and removes the lists of photos that the workers went by.
+
+    Args:
+      shards: as `plan` gives them.
+      data: the data folder.
+      folder: gets the files.
+      shape: what becomes of each photo.
+      breeds: for the labels.
+      beam_pipeline: an empty one; it is run.
+    """
+    plans = os.path.join(folder, _PLANS)
+    fileio.makedirs(plans)
+    for name, photos in shards:
+        catalog.write(plans, photos, _flat(name))
+    total = sum(len(photos) for _, photos in shards)
     with beam_pipeline as pipeline:
         _ = (
             pipeline
-            | "Shards" >> beam.Create(shards)
+            | "Shards" >> beam.Create([name for name, _ in shards])
             | "Spread" >> beam.Reshuffle()
-            | "Write" >> beam.ParDo(write)
+            | "Write" >> beam.ParDo(_WriteShard(data, folder, shape, breeds, total))
         )
-    describe(examples)
+    fileio.rmtree(plans)
 
 
 def describe(examples: standard_artifacts.Examples) -> None:
@@ -128,19 +169,8 @@ def check_splits(shards: Iterable[tuple[str, list[Photo]]], view: str) -> None:
     raise DataError(f"view {view}: nothing in {' and '.join(empty)}; {what}")
 
 
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """What becomes of a photo.
-
-    Attributes:
-      view: cropped keeps the largest dog, the others the whole photo.
-      side: of the written photo, pixels.
-      margin: kept round the largest dog's box, as a share of the box's longer side.
-    """
-
-    view: str
-    side: int
-    margin: float = 0.0
+def _flat(name: str) -> str:
+    return name.replace(os.sep, "-")
 
 
 class _WriteShard(beam.DoFn):
@@ -157,14 +187,14 @@ class _WriteShard(beam.DoFn):
         self._data, self._folder, self._shape = data, folder, shape
         self._breeds, self._total = breeds, total
 
-    def process(self, shard: tuple[str, list[Photo]]) -> Iterator[None]:
-        """Writes one file."""
+    def process(self, name: str) -> Iterator[None]:
+        """Writes one file, of the photos that its plan lists."""
         import tensorflow as tf
 
-        name, photos = shard
+        photos = list(catalog.read_part(os.path.join(self._folder, _PLANS, _flat(name))))
         rate = progress.shared(f"writing {self._shape.view} photos", self._total, self._folder)
         path = os.path.join(self._folder, name)
-        aside = os.path.join(self._folder, f"partial-{name.replace(os.sep, '-')}")
+        aside = os.path.join(self._folder, f"partial-{_flat(name)}")
         with Reader(self._data) as reader, tf.io.TFRecordWriter(aside) as writer:
 
             def example(photo: Photo) -> bytes:

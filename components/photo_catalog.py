@@ -22,7 +22,7 @@ from components.sources.registry import SOURCES
 from models import perceptual, pixels, progress, vocabulary
 from models.geometry import Box
 
-_CHUNK = 200  # photos a Beam element looks at, and writes as one part file
+_CHUNK = 500  # photos a Beam element looks at: it reads them from one file and writes another
 
 
 @component(use_beam=True)
@@ -49,15 +49,14 @@ def PhotoCatalog(  # noqa: N802 - TFX names the node after the function
     offered = list_photos(dataset_importer.read(entries.uri), table, data)
     looked = os.path.join(photos.uri, "looked-at")
     fileio.makedirs(looked)
-    chunks = [
-        (number, offered[start : start + _CHUNK])
-        for number, start in enumerate(range(0, len(offered), _CHUNK))
-    ]
+    starts = range(0, len(offered), _CHUNK)
+    for number, start in enumerate(starts):
+        catalog.write(looked, offered[start : start + _CHUNK], _part("offered", number))
     assert beam_pipeline is not None, "TFX makes the Beam pipeline"
     with beam_pipeline as pipeline:
         _ = (
             pipeline
-            | "Chunks" >> beam.Create(chunks)
+            | "Chunks" >> beam.Create(range(len(starts)))
             | "Spread" >> beam.Reshuffle()
             | "Look" >> beam.ParDo(_Look(data, looked, len(offered)))
         )
@@ -111,18 +110,22 @@ def _row(offer: Offer, breeds: vocabulary.Vocabulary) -> Photo:
     )
 
 
+def _part(what: str, number: int) -> str:
+    return f"{what}-{number:05d}.jsonl"
+
+
 class _Look(beam.DoFn):
     """Looks at a chunk of photos and writes it as one part file."""
 
     def __init__(self, data: str, folder: str, total: int):
         self._data, self._folder, self._total = data, folder, total
 
-    def process(self, chunk: tuple[int, list[Photo]]) -> Iterator[None]:
+    def process(self, number: int) -> Iterator[None]:
         """Writes the part file of one chunk."""
-        number, photos = chunk
+        photos = list(catalog.read_part(os.path.join(self._folder, _part("offered", number))))
         with Reader(self._data) as reader:
             rows = list(parallel.each(lambda photo: look(photo, reader), photos))
-        catalog.write(self._folder, rows, f"photos-{number:05d}.jsonl")
+        catalog.write(self._folder, rows, _part("photos", number))
         progress.shared("looking at photos", self._total, self._folder).add(len(rows))
         yield from ()
 

@@ -395,18 +395,18 @@ def test_shards_are_written_by_beam_as_the_plan_says(tmp_path, picture, encoded,
     shards = list(image_example_gen.plan(photos, "cropped"))
     for split in ("train", "val", "test"):
         (tmp_path / "out" / f"Split-{split}").mkdir(parents=True)
-    write = image_example_gen._WriteShard(
-        str(tmp_path), str(tmp_path / "out"), Shape("cropped", SIDE), breeds, len(photos)
-    )
+    out, shape = str(tmp_path / "out"), Shape("cropped", SIDE)
 
-    with beam.Pipeline(runner=fn_api_runner.FnApiRunner()) as pipeline:
-        _ = pipeline | "Shards" >> beam.Create(shards) | "Write" >> beam.ParDo(write)
+    pipeline = beam.Pipeline(runner=fn_api_runner.FnApiRunner())
+    image_example_gen.write_shards(shards, str(tmp_path), out, shape, breeds, pipeline)
 
     for name, planned in shards:
         folder = str(tmp_path / "out" / name.split("/")[0])
         found = [record.photo_id for record, _ in examples.scan(folder)]
         assert found == [photo.photo_id for photo in planned]
-    assert not list((tmp_path / "out").glob("partial-*"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "Split-train", "Split-val", "Split-test"
+    }  # fmt: skip
 
 
 # The features of the Object Detection API's `TfExampleDecoder` as it parses them by default, field
