@@ -10,7 +10,14 @@ from collections.abc import Iterable, Sequence
 from typing import BinaryIO
 
 from components import archives, parallel
-from components.sources.base import DataError, Entry, Source, is_photo
+from components.sources.base import (
+    NOT_DOWNLOADED,
+    RECORDS,
+    DataError,
+    Entry,
+    Source,
+    is_photo,
+)
 from components.sources.registry import SOURCES
 from models.progress import Rate
 
@@ -75,7 +82,7 @@ def list_containers(data: str) -> tuple[list[tuple[str, str]], list[str]]:
             inside = f"{source.name}/{path}"
             if _is_container(source, path):
                 claimed.append((source.name, inside))
-            else:
+            elif path not in (RECORDS, NOT_DOWNLOADED):
                 left.append(inside)
     if not claimed:
         raise DataError(

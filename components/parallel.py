@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-_BATCH = 10  # items that a thread takes at once: handing one over costs a tenth of a millisecond
+BATCH = 10  # items that a thread takes at once: handing one over costs a tenth of a millisecond
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -20,9 +20,9 @@ def each(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterat
     """The function's results, in the order of the items; what it raises is raised here."""
 
     def batch(start: int) -> list[_Result]:
-        return [function(item) for item in items[start : start + _BATCH]]
+        return [function(item) for item in items[start : start + BATCH]]
 
-    starts = range(0, len(items), _BATCH)
+    starts = range(0, len(items), BATCH)
     for results in _pool().map(batch, starts) if cores() > 1 else map(batch, starts):
         yield from results
 

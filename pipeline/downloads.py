@@ -5,8 +5,7 @@ import os
 from collections.abc import Sequence
 
 from components import download
-from components.sources.austin import FAILED
-from components.sources.base import DataError, Source
+from components.sources.base import NOT_DOWNLOADED, DataError, Source
 from components.sources.registry import SOURCES
 from models.progress import log
 
@@ -32,20 +31,21 @@ def run(data: str, wanted: Sequence[tuple[str, str]]) -> list[str]:
         log.info("fetching %s", name)
         fetched = download.fetch(remotes, name)
         _settle(SOURCES[name], folder, fetched)
-        dead = sum(1 for item in fetched if item.problem)
+        failed = [item for item in fetched if item.problem]
         said.append(
-            f"{name:<12} {len(fetched) - dead:>6} of {len(fetched)} files are there"
-            + (f", {dead} can't be had ({os.path.join(folder, FAILED)})" if dead else "")
+            f"{name:<12} {len(fetched) - len(failed):>6} of {len(fetched)} files are there"
+            + (f", for the others see {_listed(folder)}" if failed else "")
         )
     return said
 
 
 def _settle(source: Source, folder: str, fetched: Sequence[download.Fetched]) -> None:
+    """Lists what can't be had, and ends the run where the source is nothing without it."""
     failed = [item for item in fetched if item.problem]
-    if source.optional:
-        _write_failed(os.path.join(folder, FAILED), failed)
-    if failed and (not source.optional or len(failed) == len(fetched)):
-        first = failed[0]
+    _list(failed, _listed(folder))
+    needed = [item for item in failed if item.remote.needed]
+    if failed and (needed or len(failed) == len(fetched)):
+        first = (needed or failed)[0]
         again = "" if first.final else "; run the same command to go on where it stopped"
         raise DataError(
             f"--download {source.name}: {first.remote.url}: {first.problem} ({len(failed)} of "
@@ -53,8 +53,12 @@ def _settle(source: Source, folder: str, fetched: Sequence[download.Fetched]) ->
         )
 
 
-def _write_failed(path: str, failed: Sequence[download.Fetched]) -> None:
-    """The links that are dead, for the ledger; no file when there is none."""
+def _listed(folder: str) -> str:
+    return os.path.join(folder, NOT_DOWNLOADED)
+
+
+def _list(failed: Sequence[download.Fetched], path: str) -> None:
+    """Writes down what can't be had, for the ledger; no file when there is nothing."""
     if not failed:
         if os.path.exists(path):
             os.remove(path)

@@ -47,6 +47,7 @@ def test_help_names_every_flag_and_imports_nothing_heavy():
         "--data", "--output", "--image_size", "--backbone", "--weights", "--epochs", "--batch_size",
         "--data_extraction", "--data_transformation", "--data_preprocessing", "--data_processing",
         "--model_training", "--pipeline", "--cropped", "--uncropped", "--individual",
+        "--download", "--upstream_splits", "--crop_margin",
     ):  # fmt: skip
         assert flag in done.stdout
 
@@ -76,6 +77,14 @@ def test_help_names_every_flag_and_imports_nothing_heavy():
         (["--output", "file"], ["--output file", "is a file"]),
         (["--output", "file/below"], ["--output file/below", "is a file"]),
         (["--pipeline", "--data_processing"], ["--pipeline", "--data_processing"]),
+        (["--crop_margin", "-0.1"], ["--crop_margin -0.1", "0 to 1"]),
+        (["--crop_margin", "1.5"], ["--crop_margin 1.5", "0 to 1"]),
+        (["--crop_margin", "nan"], ["--crop_margin nan", "0 to 1"]),
+        (["--download", "stanford"], ["--download stanford", "--data DIR"]),
+        (["--data", "new", "--download", ""], ["--download", "name a source"]),
+        (["--data", "new", "--download", "cats"], ["--download cats", "stanford,tsinghua,austin"]),
+        (["--data", "new", "--download", "individuals"], ["--download individuals"]),
+        (["--data", "new", "--download", "stanford=ftp://x"], ["stanford=ftp://x", "http"]),
         (["--data_extraction", "--model_training"], ["must follow each other"]),
     ],
 )
@@ -169,3 +178,11 @@ def test_start_weights_that_cannot_be_fetched_are_exit_code_two(data, tmp_path):
     assert done.stderr.startswith("local_runner.py: the ImageNet weights of mobilenet_v2")
     assert "--weights FILE" in done.stderr
     assert not list((tmp_path / "output" / "inputs" / "imagenet").iterdir())
+
+
+def test_a_download_that_lacks_its_tables_says_so_before_it_asks_anybody(tmp_path):
+    done = run("--data", "new", "--download", "austin", "--weights", "none", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "new/austin/apa_dogs.csv is missing" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -8,9 +8,8 @@ import time
 from typing import Any
 
 from components.download.problems import RefusedError
-from components.sources.base import DataError, Remote
+from components.sources.base import RECORDS, DataError, Remote
 
-_NAME = "downloads.json"
 _PAUSE = 20  # times as long as writing takes, until it is done again
 
 
@@ -22,7 +21,7 @@ class Records:
     """
 
     def __init__(self, folder: str):
-        self._path = os.path.join(folder, _NAME)
+        self._path = os.path.join(folder, RECORDS)
         self._rows = _read(self._path)
         self._changed = False
         self._due = time.monotonic() + 1

@@ -14,10 +14,18 @@ import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from components.sources.base import DataError, Entry, Offer, Read, Reason, Remote, is_photo
+from components.sources.base import (
+    NOT_DOWNLOADED,
+    DataError,
+    Entry,
+    Offer,
+    Read,
+    Reason,
+    Remote,
+    is_photo,
+)
 
 DOGS, PHOTOS = "apa_dogs.csv", "apa_photos.csv"
-FAILED = "not_downloaded.csv"
 _ID, _TYPE, _BREED, _URL = "AnimalInternal-ID", "AnimalType", "AnimalBreed", "PhotoUrl"
 _MOVED = {"live-cdn.shelterluv.com": "www.shelterluv.com"}
 _MOST_BYTES = 64 << 20  # of one photo
@@ -31,19 +39,18 @@ class Austin:
     layout = f"austin/{DOGS} with austin/{PHOTOS} and austin/photos/"
     views: tuple[str, ...] = ("individual",)
     public = True
-    optional = True
 
     def claims(self, name: str) -> bool:
         """The tables and the photos."""
         folder, _, inside = name.partition("/")
-        return name in (DOGS, PHOTOS, FAILED) or (
+        return name in (DOGS, PHOTOS, NOT_DOWNLOADED) or (
             folder == "photos" and "/" not in inside and is_photo(inside)
         )
 
     def offers(self, entries: Iterable[Entry], read: Read) -> Iterator[Offer]:
         """Every photo that lies here, then every photo of the table that does not."""
         held = list(entries)
-        tables = {e.name: e for e in held if e.name in (DOGS, PHOTOS, FAILED)}
+        tables = {e.name: e for e in held if e.name in (DOGS, PHOTOS, NOT_DOWNLOADED)}
         for table in (DOGS, PHOTOS):
             if table not in tables:
                 raise DataError(f"austin/ holds no {table}: add it")
@@ -53,7 +60,7 @@ class Austin:
             yield _complete(Offer(entry), _dog(_stem(entry.name)), dogs)
         photos = _urls(read(tables[PHOTOS]))
         stems = {_stem(entry.name) for entry in here}
-        problems = _problems(read(tables[FAILED])) if FAILED in tables else {}
+        problems = _problems(read(tables[NOT_DOWNLOADED])) if NOT_DOWNLOADED in tables else {}
         for stem, url in photos.items():
             if stem not in stems:
                 place = Entry(self.name, f"photos/{stem}", tables[PHOTOS].container, 0, 0)
@@ -76,6 +83,7 @@ class Austin:
                 _address(url, mirror),
                 posixpath.join(folder, "photos", stem + _ending(url)),
                 most=_MOST_BYTES,
+                needed=False,
             )
             for stem, url in urls.items()
         ]
@@ -176,4 +184,5 @@ def _parts(url: str) -> SplitResult:
 
 def _problems(data: bytes) -> dict[str, str]:
     """Why each dead link was given up, by the photo's stem."""
-    return {_stem(row["file"]): row["problem"] for row in _rows(data, FAILED, ("file", "problem"))}
+    rows = _rows(data, NOT_DOWNLOADED, ("file", "problem"))
+    return {_stem(row["file"]): row["problem"] for row in rows}

@@ -87,6 +87,7 @@ class Remote:
       path: where it goes; folders that are missing are made.
       sha256: of the content, hexadecimal; "" when it is not known.
       most: bytes that it may have.
+      needed: the source is nothing without it; a photo that is not needed is a row of the ledger.
       check: called with the path of the whole part, before it gets its name; raises DataError when
         the content is not what it should be, such as a damaged archive.
     """
@@ -95,8 +96,13 @@ class Remote:
     path: str
     sha256: str = ""
     most: int = 1 << 40
+    needed: bool = True
     check: Callable[[str], None] | None = None
 
+
+# What `--download` leaves in a source's folder beside what it fetched.
+RECORDS = "downloads.json"  # what came from where, with its digest
+NOT_DOWNLOADED = "not_downloaded.csv"  # what could not be had, and why
 
 Read = Callable[[Entry], bytes]
 
@@ -110,7 +116,6 @@ class Source(Protocol):
       layout: what its folder holds, for messages.
       views: the views that its photos can be in.
       public: it has a public place to fetch it from.
-      optional: its photos are fetched one by one, and a dead link is a row of the ledger.
     """
 
     name: str
@@ -118,7 +123,6 @@ class Source(Protocol):
     layout: str
     views: tuple[str, ...]
     public: bool
-    optional: bool
 
     def claims(self, name: str) -> bool:
         """Whether a file belongs to the source, by its path inside the source's folder."""

@@ -13,7 +13,6 @@ class Breeds:
     layout = "breeds/<breed>/<photo>.jpg"
     views: tuple[str, ...] = ("cropped", "uncropped")
     public = False
-    optional = False
 
     def claims(self, name: str) -> bool:
         """Every photo that lies in a breed's folder."""

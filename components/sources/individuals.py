@@ -13,7 +13,6 @@ class Individuals:
     layout = "individuals/<dog id>/<photo>.jpg"
     views: tuple[str, ...] = ("individual",)
     public = False
-    optional = False
 
     def claims(self, name: str) -> bool:
         """Every photo that lies in a dog's folder."""

@@ -26,7 +26,6 @@ class Stanford:
     layout = "stanford/images.tar with stanford/annotation.tar"
     views: tuple[str, ...] = ("cropped", "uncropped")
     public = True
-    optional = False
 
     def claims(self, name: str) -> bool:
         """Photos, annotations and split lists."""
@@ -65,10 +64,15 @@ class Stanford:
             )
 
     def remotes(self, folder: str, mirror: str) -> Sequence[Remote]:
-        """The three archives."""
+        """The three archives; the split lists are not needed."""
         home = mirror.rstrip("/") or _HOME
         return [
-            Remote(f"{home}/{name}", posixpath.join(folder, name), check=archives.check)
+            Remote(
+                f"{home}/{name}",
+                posixpath.join(folder, name),
+                needed=name != "lists.tar",
+                check=archives.check,
+            )
             for name in ("annotation.tar", "lists.tar", "images.tar")
         ]
 

@@ -33,7 +33,6 @@ class Tsinghua:
     layout = "tsinghua/low-resolution.zip with tsinghua/low-annotations.zip"
     views: tuple[str, ...] = ("cropped", "uncropped")
     public = True
-    optional = False
 
     def claims(self, name: str) -> bool:
         """Photos, annotations and split lists."""

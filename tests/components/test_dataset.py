@@ -562,3 +562,11 @@ def test_reader_serves_several_threads(tmp_path):
             thread.join()
 
     assert wrong == []
+
+
+def test_what_a_download_leaves_beside_its_files_is_no_foreign_file(data):
+    (data / "individuals" / "downloads.json").write_text("{}")
+    (data / "individuals" / "not_downloaded.csv").write_text("file,url,problem\n")
+    (data / "individuals" / "images.tar.part").write_bytes(b"half an archive")
+
+    assert dataset.read_dataset(str(data)).ignored == ("individuals/images.tar.part",)

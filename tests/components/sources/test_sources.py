@@ -415,12 +415,10 @@ def test_a_source_says_what_it_is(name):
     assert source.views
     assert set(source.views) <= set(catalog.VIEWS)
     assert source.public in (True, False)
-    assert source.optional in (True, False)
 
 
-def test_public_are_those_that_can_be_fetched_and_optional_those_of_single_photos():
+def test_public_are_those_that_can_be_fetched():
     assert [name for name in SOURCES if SOURCES[name].public] == ["stanford", "tsinghua", "austin"]
-    assert [name for name in SOURCES if SOURCES[name].optional] == ["austin"]
 
 
 @BY_LAYOUT
