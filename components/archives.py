@@ -1,8 +1,9 @@
 """Archives, read where they lie: which files a tar or zip holds, and at which offsets.
 
 Nothing is ever unpacked to disk, so a name can't lead outside a folder; names that try are refused
-all the same, with links, devices, and members that are too large or that overlap. A member can
-cost no more memory than `MOST_BYTES`, whatever its header promises.
+all the same, with links, devices, and members that are too large or that overlap. Reading a member
+takes memory for its packed and its unpacked bytes, each `MOST_BYTES` at most, whatever its header
+promises.
 
 Formats: POSIX.1-2001 tar (pax, ustar, GNU); PKWARE's APPNOTE 6.3 for zip, stored or deflated.
 """
@@ -25,6 +26,7 @@ MOST_TIMES = 100  # that the members of an archive may be larger than the archiv
 _ROOM = 1 << 30  # bytes that the members may have in any case
 _TAR_BLOCK = 512
 _ZIP_LOCAL = struct.Struct("<4s5H3L2H")  # the header in front of a member's bytes
+_ZIP_UTF8 = 0x800  # the flag of a name in UTF-8
 _ZIP_END = struct.Struct("<4s4H2LH")  # the end of the directory
 ENDINGS = (".tar", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z", ".rar")
 
@@ -140,7 +142,7 @@ def _zip_members(path: str) -> Iterator[Member]:
             offset = _zip_data(stream, item.header_offset, item.filename)
             packed = item.compress_type == zipfile.ZIP_DEFLATED
             yield Member(
-                _name(item.filename),
+                _name(_zip_name(item)),
                 offset,
                 item.compress_size if item.file_size else 0,
                 item.file_size if packed else 0,
@@ -168,6 +170,16 @@ def _check_zip_item(item: zipfile.ZipInfo) -> None:
         raise _RefusedError(f"{item.filename!a} in it is packed by an unknown method")
     if item.compress_type == zipfile.ZIP_STORED and item.compress_size != item.file_size:
         raise _RefusedError(f"{item.filename!a} in it has two sizes")
+
+
+def _zip_name(item: zipfile.ZipInfo) -> str:
+    """A member's path; many packers write UTF-8 without the flag that says so."""
+    if item.flag_bits & _ZIP_UTF8:
+        return item.filename
+    try:
+        return item.filename.encode("cp437").decode()
+    except UnicodeError:
+        return item.filename
 
 
 def _zip_data(stream: IO[bytes], header: int, name: str) -> int:

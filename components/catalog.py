@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -97,10 +98,11 @@ def write(folder: str, photos: Iterable[Photo], name: str = "photos-00000.jsonl"
     from tfx.dsl.io import fileio
 
     path = os.path.join(folder, name)
-    with fileio.open(path + ".partial", "w") as file:
+    aside = f"{path}.{uuid.uuid4().hex}.partial"  # of its own: a worker and its retry may overlap
+    with fileio.open(aside, "w") as file:
         for photo in photos:
             file.write(photo.to_json() + "\n")
-    fileio.rename(path + ".partial", path, overwrite=True)
+    fileio.rename(aside, path, overwrite=True)
 
 
 def read(folder: str) -> Iterator[Photo]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from components.catalog import Photo
 from components.sources.base import Reason
 from models import perceptual
+from models.vocabulary import MIXED
 
 
 class Groups:
@@ -37,16 +38,38 @@ def mark(photos: Sequence[Photo]) -> list[Photo]:
     """Rejects the photos that are there twice, and groups the near copies that stay.
 
     Of copies, the photo that says most of its dog stays: one that names the dog before one that
-    has boxes before one that has neither; of equals, the one with the least id.
+    has boxes before one that has neither; of equals, the one with the least id. It takes over what
+    the others know and it does not.
     """
-    ranked = sorted(range(len(photos)), key=lambda place: _rank(photos[place]))
     marked = list(photos)
-    first: dict[str, Photo] = {}
-    for place in ranked:
+    first: dict[str, int] = {}
+    for place in sorted(range(len(photos)), key=lambda place: _rank(photos[place])):
         photo = photos[place]
-        if not photo.reason and first.setdefault(photo.sha256, photo) is not photo:
-            marked[place] = _copy(photo, Reason.EXACT_COPY, first[photo.sha256])
+        kept = first.setdefault(photo.sha256, place) if not photo.reason else place
+        if kept != place:
+            marked[place] = _copy(photo, Reason.EXACT_COPY, marked[kept])
+            marked[kept] = _richer(marked[kept], photo)
     return _mark_near(marked)
+
+
+def _richer(kept: Photo, copy: Photo) -> Photo:
+    """A photo with what its exact copy knows and it does not."""
+    kept = _listed_as(kept, copy)
+    if not copy.breed or kept.breed not in (None, MIXED):
+        return kept
+    return dataclasses.replace(
+        kept,
+        breed=copy.breed,
+        bodies=kept.bodies or copy.bodies,
+        head_box=kept.head_box or copy.head_box,
+        views=tuple(dict.fromkeys((*kept.views, *copy.views))),
+    )
+
+
+def _listed_as(kept: Photo, copy: Photo) -> Photo:
+    """A picture that any source lists as test is a test picture."""
+    listed = "test" if "test" in (kept.listed, copy.listed) else kept.listed or copy.listed
+    return dataclasses.replace(kept, listed=listed)
 
 
 def _rank(photo: Photo) -> tuple[bool, bool, str]:
@@ -72,17 +95,23 @@ def _mark_near(photos: list[Photo]) -> list[Photo]:
     for photo in photos:
         if photo.photo_id in groups:
             members.setdefault(groups[photo.photo_id], []).append(photo)
-    originals = {name: min(found, key=_rank) for name, found in members.items()}
-    marked = []
+    marked: dict[str, Photo] = {}
+    for found in members.values():
+        marked |= _mark_group(found)
+    return [marked.get(photo.photo_id, photo) for photo in photos]
+
+
+def _mark_group(photos: Sequence[Photo]) -> dict[str, Photo]:
+    """The near copies of one picture: those of the best one's source stay, as a group."""
+    original = min(photos, key=_rank)
     for photo in photos:
-        if photo.photo_id in groups:
-            original = originals[groups[photo.photo_id]]
-            if photo.source != original.source:
-                photo = _copy(photo, Reason.NEAR_COPY, original)
-            else:
-                photo = dataclasses.replace(photo, group=original.photo_id)
-        marked.append(photo)
-    return marked
+        original = _listed_as(original, photo)
+    return {
+        photo.photo_id: dataclasses.replace(_listed_as(photo, original), group=original.photo_id)
+        if photo.source == original.source
+        else _copy(photo, Reason.NEAR_COPY, original)
+        for photo in photos
+    }
 
 
 def near_groups(photos: Iterable[Photo]) -> dict[str, str]:

@@ -5,6 +5,7 @@ import hashlib
 import os
 import posixpath
 import threading
+import unicodedata
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import BinaryIO
@@ -80,6 +81,11 @@ def list_containers(data: str) -> tuple[list[tuple[str, str]], list[str]]:
         _check_names(paths, posixpath.join(data, source.name))
         for path in sorted(paths):
             inside = f"{source.name}/{path}"
+            if path.endswith(".part") and archives.is_archive(path.removesuffix(".part")):
+                raise DataError(
+                    f"{posixpath.join(data, inside)} is half a download: go on with --download "
+                    f"{source.name}, or remove it"
+                )
             if _is_container(source, path):
                 claimed.append((source.name, inside))
             elif path not in (RECORDS, NOT_DOWNLOADED):
@@ -189,6 +195,8 @@ def sha256_of_file(path: str) -> str:
 def entries(data: str, dataset: Dataset) -> tuple[list[Entry], list[str]]:
     """Every file of every source, those in archives one by one, and the members left over.
 
+    Names are ids, so they are in Unicode's composed form (NFC), whatever a file system has.
+
     The members of an archive are read once, on all cores, for their sha256.
 
     Raises:
@@ -198,7 +206,7 @@ def entries(data: str, dataset: Dataset) -> tuple[list[Entry], list[str]]:
     left: list[str] = []
     for container in dataset.containers:
         source = SOURCES[container.source]
-        inside = container.path.partition("/")[2]
+        inside = unicodedata.normalize("NFC", container.path.partition("/")[2])
         if _claims(source, inside):
             found.append(
                 Entry(
@@ -232,7 +240,7 @@ def _members(source: Source, container: Container, path: str) -> tuple[list[Entr
     left = []
     for member in members:
         # An archive of the whole folder has the folder's name in front of every path.
-        name = member.name.removeprefix(f"{source.name}/")
+        name = unicodedata.normalize("NFC", member.name).removeprefix(f"{source.name}/")
         if name in own:
             raise DataError(f"{path} holds {member.name} twice: pack it again")
         if _claims(source, name):

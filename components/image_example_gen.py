@@ -8,9 +8,11 @@ records are the same on any runner and after any number of retries.
 import dataclasses
 import json
 import os
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
+import numpy as np
 from tfx.components.util import examples_utils
 from tfx.dsl.component.experimental.annotations import (
     BeamComponentParameter,
@@ -31,6 +33,7 @@ from models import examples, geometry, pixels, progress, vocabulary
 
 _PLANS = "plans"  # folder that lists the photos of each shard while these are written
 SHARD = 500  # photos: some 15 MB at 224 px, well under the 200 MB that a shard may have
+_FULL = 448  # pixels of side up to which a shard has that many photos; of larger ones it has less
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +81,7 @@ def ImageExampleGen(  # noqa: N802 - TFX names the node after the function
     """
     del code
     table = vocabulary.read(breeds)
-    shards = list(plan(catalog.read(splits.uri), view))
+    shards = list(plan(catalog.read(splits.uri), view, image_size))
     check_splits(shards, view)
     for split in catalog.SPLITS:
         fileio.makedirs(os.path.join(examples.uri, f"Split-{split}"))
@@ -131,21 +134,25 @@ def describe(examples: standard_artifacts.Examples) -> None:
     examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
 
 
-def plan(photos: Iterable[Photo], view: str) -> Iterator[tuple[str, list[Photo]]]:
+def plan(
+    photos: Iterable[Photo], view: str, side: int = _FULL
+) -> Iterator[tuple[str, list[Photo]]]:
     """The shards of a view: (file below the artifact, its photos in the order of a hash).
 
-    The order mixes breeds and dogs, so that a reader that shuffles little still sees all kinds.
+    The larger the side of a photo, the fewer photos a shard has. The order mixes breeds and dogs,
+    so that a reader that shuffles little still sees all kinds.
     """
     of_split: dict[str, list[Photo]] = {split: [] for split in catalog.SPLITS}
     for photo in photos:
         if catalog.in_view(photo, view):
             of_split[str(photo.split)].append(photo)
+    most = SHARD if side <= _FULL else SHARD * _FULL**2 // side**2
     for split, rows in of_split.items():
         rows.sort(key=lambda row: row.sha256)
-        shards = max(1, -(-len(rows) // SHARD))
+        shards = max(1, -(-len(rows) // most))
         for number in range(shards):
             name = f"data_tfrecord-{number:05d}-of-{shards:05d}"
-            yield os.path.join(f"Split-{split}", name), rows[number * SHARD : (number + 1) * SHARD]
+            yield os.path.join(f"Split-{split}", name), rows[number * most : (number + 1) * most]
 
 
 def check_splits(shards: Iterable[tuple[str, list[Photo]]], view: str) -> None:
@@ -194,7 +201,7 @@ class _WriteShard(beam.DoFn):
         photos = list(catalog.read_part(os.path.join(self._folder, _PLANS, _flat(name))))
         rate = progress.shared(f"writing {self._shape.view} photos", self._total, self._folder)
         path = os.path.join(self._folder, name)
-        aside = os.path.join(self._folder, f"partial-{_flat(name)}")
+        aside = os.path.join(self._folder, f"partial-{uuid.uuid4().hex}-{_flat(name)}")
         with Reader(self._data) as reader, tf.io.TFRecordWriter(aside) as writer:
 
             def example(photo: Photo) -> bytes:
@@ -229,12 +236,23 @@ def to_example(photo: Photo, data: bytes, shape: Shape, breeds: vocabulary.Vocab
         raise DataError(
             f"photo {photo.photo_id} changed while the run went on ({error})"
         ) from error
+    features = _features(photo, image, breeds)
+    if shape.view == "uncropped":
+        features[examples.FILE_NAME] = photo.photo_id
+        features |= box_features(photo, side, features.get(examples.LABEL))
+    return examples.serialize(features)
+
+
+def _features(
+    photo: Photo, image: np.ndarray, breeds: vocabulary.Vocabulary
+) -> dict[str, examples.Value]:
+    """What every view's Example holds."""
     brightness, sharpness = pixels.quality(image)
     features: dict[str, examples.Value] = {
         examples.ENCODED: pixels.encode(image),
         examples.FORMAT: "jpeg",
-        examples.HEIGHT: side,
-        examples.WIDTH: side,
+        examples.HEIGHT: image.shape[0],
+        examples.WIDTH: image.shape[1],
         examples.SHA256: photo.sha256,
         examples.PHOTO_ID: photo.photo_id,
         examples.SOURCE: photo.source,
@@ -249,10 +267,7 @@ def to_example(photo: Photo, data: bytes, shape: Shape, breeds: vocabulary.Vocab
         features[examples.LABEL] = breeds.label(photo.breed)
     if photo.dog_id:
         features[examples.DOG_ID] = photo.dog_id
-    if shape.view == "uncropped":
-        features[examples.FILE_NAME] = photo.photo_id
-        features |= box_features(photo, side, features.get(examples.LABEL))
-    return examples.serialize(features)
+    return features
 
 
 def box_features(

@@ -8,10 +8,12 @@ that has several does not start more threads than there are cores.
 import concurrent.futures
 import functools
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 BATCH = 10  # items that a thread takes at once: handing one over costs a tenth of a millisecond
+_making = threading.Lock()
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -27,8 +29,13 @@ def each(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterat
         yield from results
 
 
-@functools.cache
 def _pool() -> concurrent.futures.ThreadPoolExecutor:
+    with _making:
+        return _make_pool()
+
+
+@functools.cache
+def _make_pool() -> concurrent.futures.ThreadPoolExecutor:
     import cv2
 
     cv2.setNumThreads(1)  # each photo on one core: dividing one up costs more than it gains

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
 from tfx.dsl.component.experimental.annotations import (
@@ -47,20 +47,9 @@ def PhotoCatalog(  # noqa: N802 - TFX names the node after the function
     del code
     table = vocabulary.read(breeds)
     offered = list_photos(dataset_importer.read(entries.uri), table, data)
-    looked = os.path.join(photos.uri, "looked-at")
-    fileio.makedirs(looked)
-    starts = range(0, len(offered), _CHUNK)
-    for number, start in enumerate(starts):
-        catalog.write(looked, offered[start : start + _CHUNK], _part("offered", number))
     assert beam_pipeline is not None, "TFX makes the Beam pipeline"
-    with beam_pipeline as pipeline:
-        _ = (
-            pipeline
-            | "Chunks" >> beam.Create(range(len(starts)))
-            | "Spread" >> beam.Reshuffle()
-            | "Look" >> beam.ParDo(_Look(data, looked, len(offered)))
-        )
-    rows = copies.mark(list(catalog.read(looked)))
+    looked = os.path.join(photos.uri, "looked-at")
+    rows = copies.mark(look_at_all(offered, data, looked, beam_pipeline))
     catalog.write(photos.uri, rows)
     fileio.rmtree(looked)
     if len(rows) != len(offered):
@@ -68,6 +57,31 @@ def PhotoCatalog(  # noqa: N802 - TFX names the node after the function
     photos.offered = len(rows)
     photos.rejected = sum(1 for row in rows if row.reason)
     photos.accepted = photos.offered - photos.rejected
+
+
+def look_at_all(
+    offered: Sequence[Photo], data: str, folder: str, beam_pipeline: beam.Pipeline
+) -> list[Photo]:
+    """`look` at every photo, by Beam.
+
+    Args:
+      offered: the photos.
+      data: the data folder.
+      folder: for the lists that the workers read and write.
+      beam_pipeline: an empty one; it is run.
+    """
+    fileio.makedirs(folder)
+    starts = range(0, len(offered), _CHUNK)
+    for number, start in enumerate(starts):
+        catalog.write(folder, offered[start : start + _CHUNK], _part("offered", number))
+    with beam_pipeline as pipeline:
+        _ = (
+            pipeline
+            | "Chunks" >> beam.Create(range(len(starts)))
+            | "Spread" >> beam.Reshuffle()
+            | "Look" >> beam.ParDo(_Look(data, folder, len(offered)))
+        )
+    return list(catalog.read(folder))
 
 
 def list_photos(entries: Iterable[Entry], breeds: vocabulary.Vocabulary, data: str) -> list[Photo]:

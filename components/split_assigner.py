@@ -99,7 +99,7 @@ def assign(photos: Sequence[Photo], upstream: bool = False) -> list[Photo]:
     for name, unit in units.items():
         unit.place = place_of(name)
         unit.split = _split(unit, upstream)
-    moved = {} if upstream else _complete(list(units.values()))
+    moved = _complete(list(units.values()), upstream)
     splits = {photo.photo_id: unit.split for unit in units.values() for photo in unit.photos}
     return [
         dataclasses.replace(
@@ -145,8 +145,12 @@ def _split(unit: _Unit, upstream: bool) -> str:
     return split_of(unit.place, shares)
 
 
-def _complete(units: Sequence[_Unit]) -> dict[str, str]:
+def _complete(units: Sequence[_Unit], upstream: bool) -> dict[str, str]:
     """Gives breeds, and the dogs together, the splits that the hash left without one of them.
+
+    Args:
+      units: all of them.
+      upstream: leave a breed alone that a source's split list has photos of.
 
     Returns:
       What to say of each photo that moved, by its id.
@@ -159,7 +163,8 @@ def _complete(units: Sequence[_Unit]) -> dict[str, str]:
     moved: dict[str, str] = {}
     for breed, own in of_breed.items():
         number = sum(photo.breed == breed for unit in own for photo in unit.photos)
-        if number >= WHOLE_BREED:
+        listed = upstream and any(photo.listed for unit in own for photo in unit.photos)
+        if number >= WHOLE_BREED and not listed:
             alone = [unit for unit in own if {photo.breed for photo in unit.photos} == {breed}]
             moved |= _fill(own, alone, BREED_SHARES, f"photo of {breed}")
     dogs = [unit for unit in ordered if any(photo.dog_id for photo in unit.photos)]
@@ -207,7 +212,7 @@ def evenness(rows: Iterable[Photo]) -> dict[str, object]:
     Returns:
       `breeds`: how many there are; `val` and `test`: the least, median and greatest share of a
       breed of `WHOLE_BREED` photos or more that is there; `incomplete`: those of them that lack a
-      split all the same, because they are too few units.
+      split all the same, because they are too few units or their source's lists say so.
     """
     counts = breed_counts(rows)
     whole = {breed: n for breed, n in counts.items() if n.total() >= WHOLE_BREED}

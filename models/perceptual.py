@@ -16,15 +16,21 @@ BITS = 256
 NEAR = 40  # bits that copies of one picture may differ in
 SIDE = 64  # pixels that a picture's shorter side should have; more change nothing
 _GRID = 32
+_FLAT = 3.0  # grey levels of standard deviation
 _KEPT = 16
 _BLOCK = 2048  # pictures compared at once: the products of a block take 16 MiB
 
 
 def hash_of(grey: np.ndarray) -> str:
-    """The hash of uint8 [H, W], as 64 hexadecimal digits."""
+    """The hash of uint8 [H, W], as 64 hexadecimal digits; "" of one that is all but flat.
+
+    Flat pictures look alike to the hash whatever they are of, so they have none.
+    """
     import cv2
 
     small = cv2.resize(grey, (_GRID, _GRID), interpolation=cv2.INTER_AREA)
+    if small.std() < _FLAT:
+        return ""
     lowest = cv2.dct(small.astype(np.float32))[:_KEPT, :_KEPT].ravel()
     # The mean of the picture, which comes first, says nothing about its structure.
     middle = np.partition(lowest[1:], BITS // 2 - 1)[BITS // 2 - 1]

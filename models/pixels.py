@@ -82,9 +82,9 @@ def load(data: bytes, side: int, crop: Box | None = None) -> np.ndarray:
         longest = max(xmax - xmin, ymax - ymin, 1)
         return int(min(width, height) * min(1.0, 2 * side / longest) + 0.999)
 
-    image, width, _ = _read(data, "RGB", smallest)
-    reduced = image.shape[1] / width
-    part = crop and (crop[0] * reduced, crop[1] * reduced, crop[2] * reduced, crop[3] * reduced)
+    image, width, height = _read(data, "RGB", smallest)
+    x, y = image.shape[1] / width, image.shape[0] / height
+    part = crop and (crop[0] * x, crop[1] * y, crop[2] * x, crop[3] * y)
     return fit(image, side, part)
 
 

@@ -23,20 +23,27 @@ def run(data: str, wanted: Sequence[tuple[str, str]]) -> list[str]:
     Raises:
       DataError: an archive can't be had, or no photo of a source of single photos can.
     """
-    said = []
-    for name, mirror in wanted:
-        folder = os.path.join(data, name)
-        os.makedirs(folder, exist_ok=True)
-        remotes = SOURCES[name].remotes(folder, mirror)
-        log.info("fetching %s", name)
-        fetched = download.fetch(remotes, name)
-        _settle(SOURCES[name], folder, fetched)
-        failed = [item for item in fetched if item.problem]
-        said.append(
-            f"{name:<12} {len(fetched) - len(failed):>6} of {len(fetched)} files are there"
-            + (f", for the others see {_listed(folder)}" if failed else "")
-        )
-    return said
+    try:
+        return [_fetch(data, name, mirror) for name, mirror in wanted]
+    except OSError as error:
+        raise DataError(
+            f"--download: {error.filename or data} can't be written or read ({error.strerror}): "
+            "mend it, or give another --data"
+        ) from error
+
+
+def _fetch(data: str, name: str, mirror: str) -> str:
+    """Fetches one source and says what came of it."""
+    folder = os.path.join(data, name)
+    os.makedirs(folder, exist_ok=True)
+    remotes = SOURCES[name].remotes(folder, mirror)
+    log.info("fetching %s", name)
+    fetched = download.fetch(remotes, name)
+    _settle(SOURCES[name], folder, fetched)
+    failed = sum(1 for item in fetched if item.problem)
+    return f"{name:<12} {len(fetched) - failed:>6} of {len(fetched)} files are there" + (
+        f", for the others see {_listed(folder)}" if failed else ""
+    )
 
 
 def _settle(source: Source, folder: str, fetched: Sequence[download.Fetched]) -> None:
@@ -46,7 +53,7 @@ def _settle(source: Source, folder: str, fetched: Sequence[download.Fetched]) ->
     needed = [item for item in failed if item.remote.needed]
     if failed and (needed or len(failed) == len(fetched)):
         first = (needed or failed)[0]
-        again = "" if first.final else "; run the same command to go on where it stopped"
+        again = "" if first.final else "; run the same command to try again"
         raise DataError(
             f"--download {source.name}: {first.remote.url}: {first.problem} ({len(failed)} of "
             f"{len(fetched)} files failed){again}, or fetch it by other means into {folder}"

@@ -83,7 +83,8 @@ class Store:
         for execution in self._store.get_executions(list_options=options):
             nodes.append(self._node(execution).node_id)
             for kind in ("*", os.path.join(".system", "*")):
-                place = os.path.join(pipeline_root, nodes[-1], kind, str(execution.id))
+                root = glob.escape(pipeline_root)
+                place = os.path.join(root, nodes[-1], kind, str(execution.id))
                 for folder in glob.glob(place):
                     shutil.rmtree(folder)
             execution.last_known_state = mlmd.Execution.FAILED

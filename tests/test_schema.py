@@ -67,8 +67,10 @@ def test_the_label_of_a_box_is_one_more_for_zero_is_the_background():
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_sources_of_a_view_are_those_that_offer_photos_for_it(view):
     offering = {name for name, source in SOURCES.items() if view in source.views}
+    # A dog's photo takes over breed and boxes of its exact copies, and their views with them.
+    of_dogs = {name for name, source in SOURCES.items() if "individual" in source.views}
 
-    assert set(domain(view, examples.SOURCE)) == offering
+    assert set(domain(view, examples.SOURCE)) == offering | of_dogs
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -96,7 +98,7 @@ def test_the_views_differ_in_what_they_know():
 
 def test_what_not_every_source_knows_is_optional():
     assert optional("cropped") == set()
-    assert optional("uncropped") == set(OF_BOXES)
+    assert optional("uncropped") == set()
     assert optional("individual") == {examples.BREED, examples.LABEL}
 
 
@@ -150,13 +152,12 @@ def anomalies(view, photos, tmp_path, write_split):
     [
         ("cropped", [of_breed("stanford"), of_breed("breeds", "teddy")]),
         ("uncropped", [whole("stanford", "beagle", "teddy"), whole("tsinghua", "Chihuahua")]),
-        ("uncropped", [whole("breeds"), whole("breeds")]),
-        ("uncropped", [whole("breeds"), whole("tsinghua", "beagle", "pug")]),
+        ("uncropped", [whole("individuals", "beagle"), whole("tsinghua", "beagle", "pug")]),
         ("individual", [known_dog("individuals")]),
         ("individual", [known_dog("austin", breed="beagle", label=11), known_dog("individuals")]),
         ("individual", [known_dog("austin", breed=vocabulary.MIXED)]),
     ],
-    ids=["cropped", "all boxes", "no box", "some boxes", "no breed", "some breeds", "a mix"],
+    ids=["cropped", "boxes", "several boxes", "no breed", "some breeds", "a mix"],
 )
 def test_records_as_the_sources_give_them_are_valid(view, photos, tmp_path, write_split):
     assert anomalies(view, photos, tmp_path, write_split) == {}
@@ -166,9 +167,10 @@ def test_records_as_the_sources_give_them_are_valid(view, photos, tmp_path, writ
     ("view", "photos", "wrong"),
     [
         ("cropped", [photo("stanford")], {examples.BREED, examples.LABEL}),
-        ("cropped", [of_breed("austin")], {examples.SOURCE}),
+        ("individual", [known_dog("stanford")], {examples.SOURCE}),
+        ("uncropped", [whole("stanford"), whole("stanford", "pug")], set(OF_BOXES)),
         ("cropped", [of_breed("stanford") | {examples.LABEL: 130}], {examples.LABEL}),
-        ("uncropped", [of_breed("breeds")], {examples.FILE_NAME}),
+        ("uncropped", [of_breed("breeds")], {examples.FILE_NAME, examples.SOURCE, *OF_BOXES}),
         (
             "uncropped",
             [whole("stanford", "beagle") | {examples.BOX_LABEL: [0]}],

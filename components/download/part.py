@@ -1,7 +1,8 @@
 """What has come of a file: `<path>.part`, and `<path>.part.json` that says of what it is a part.
 
-A part is gone on with only where the server vouches that the file is still the same (RFC 9110:
-Range, If-Range, validators).
+A part that an earlier call left is gone on with only where the server vouches that the file is
+still the same (RFC 9110: Range, If-Range, validators). Within a call, a server that gives no
+validator is taken at its word that the length is the same.
 """
 
 import contextlib

@@ -78,10 +78,13 @@ class Austin:
                 )
         with open(posixpath.join(folder, PHOTOS), "rb") as file:
             urls = _urls(file.read())
+        photos = posixpath.join(folder, "photos")
+        here = os.listdir(photos) if os.path.isdir(photos) else []
+        endings = {_stem(name): name for name in here if is_photo(name)}
         return [
             Remote(
                 _address(url, mirror),
-                posixpath.join(folder, "photos", stem + _ending(url)),
+                posixpath.join(photos, endings.get(stem, stem + _ending(url))),
                 most=_MOST_BYTES,
                 needed=False,
             )

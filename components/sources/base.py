@@ -7,7 +7,7 @@ and, where it asks, their bytes, and can't tell the difference.
 import dataclasses
 import enum
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from models.geometry import Box
@@ -148,6 +148,24 @@ class Source(Protocol):
         Raises:
           DataError: what says which photos there are is missing or can't be read.
         """
+
+
+def check_lists(listed: Mapping[str, str], offered: Collection[str], source: str) -> None:
+    """Sees that a source's split lists are of its photos.
+
+    Args:
+      listed: photo -> split.
+      offered: the photos that are there.
+      source: for the message.
+
+    Raises:
+      DataError: none of the listed photos is there.
+    """
+    if listed and offered and not any(name in listed for name in offered):
+        raise DataError(
+            f"{source}/: its split lists name {len(listed):,} photos, {next(iter(listed))} first, "
+            f"and none of them is here (here is {next(iter(offered))}): mend or remove the lists"
+        )
 
 
 # Also kinds that can't be decoded here: their photos are offered, so that the ledger names them.

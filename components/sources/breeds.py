@@ -11,7 +11,8 @@ class Breeds:
     name = "breeds"
     licence = "the user's own"
     layout = "breeds/<breed>/<photo>.jpg"
-    views: tuple[str, ...] = ("cropped", "uncropped")
+    # Not in the uncropped view: there, a photo without a box would be one without a dog.
+    views: tuple[str, ...] = ("cropped",)
     public = False
 
     def claims(self, name: str) -> bool:

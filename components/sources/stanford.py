@@ -7,14 +7,29 @@ the source's own split as MATLAB 5 files. Each may lie unpacked instead.
 """
 
 import io
+import os
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 
 from components import archives
 from components.sources import voc
-from components.sources.base import DataError, Entry, Offer, Read, Reason, Remote, is_photo
+from components.sources.base import (
+    DataError,
+    Entry,
+    Offer,
+    Read,
+    Reason,
+    Remote,
+    check_lists,
+    is_photo,
+)
 
 _HOME = "http://vision.stanford.edu/aditya86/ImageNetDogs"
+_ARCHIVES = {
+    "annotation.tar": "Annotation",
+    "lists.tar": "train_list.mat",
+    "images.tar": "Images",
+}
 _LISTS = {"train_list.mat": "train", "test_list.mat": "test"}
 
 
@@ -48,7 +63,10 @@ class Stanford:
         photos = [e for e in held if e.name.startswith("Images/")]
         if photos and not annotations:
             raise DataError("stanford/ holds photos but no annotation: add annotation.tar")
+        if annotations and not photos:
+            raise DataError("stanford/ holds annotations but no photo: add images.tar")
         listed = _listed(held, read)
+        check_lists(listed, [_key(entry) for entry in photos], self.name)
         for entry in photos:
             folder = posixpath.basename(posixpath.dirname(entry.name))
             stem = posixpath.splitext(posixpath.basename(entry.name))[0]
@@ -58,13 +76,13 @@ class Stanford:
                 entry,
                 breed=folder.partition("-")[2],
                 bodies=bodies,
-                listed=listed.get(f"{folder}/{stem}"),
+                listed=listed.get(_key(entry)),
                 problem=None if bodies else Reason.BAD_ANNOTATION,
                 detail="" if bodies else _problem(annotation),
             )
 
     def remotes(self, folder: str, mirror: str) -> Sequence[Remote]:
-        """The three archives; the split lists are not needed."""
+        """The archives that do not lie there unpacked; the split lists are not needed."""
         home = mirror.rstrip("/") or _HOME
         return [
             Remote(
@@ -73,12 +91,18 @@ class Stanford:
                 needed=name != "lists.tar",
                 check=archives.check,
             )
-            for name in ("annotation.tar", "lists.tar", "images.tar")
+            for name, unpacked in _ARCHIVES.items()
+            if not os.path.exists(posixpath.join(folder, unpacked))
         ]
 
 
 def _problem(annotation: Entry | None) -> str:
     return f"{annotation.name} has no box that can be read" if annotation else "no annotation"
+
+
+def _key(photo: Entry) -> str:
+    """A photo as the split lists name it, without the ending."""
+    return posixpath.splitext(photo.name.partition("/")[2])[0]
 
 
 def _listed(entries: Iterable[Entry], read: Read) -> dict[str, str]:

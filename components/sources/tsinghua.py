@@ -7,19 +7,32 @@ Format: https://cg.cs.tsinghua.edu.cn/ThuDogs/ (Zou et al., 2020), the low-resol
 `train.lst` and `validation.lst`; they may be missing. Each may lie unpacked instead.
 """
 
+import os
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 
 from components import archives
 from components.sources import voc
-from components.sources.base import DataError, Entry, Offer, Read, Reason, Remote, is_photo
+from components.sources.base import (
+    DataError,
+    Entry,
+    Offer,
+    Read,
+    Reason,
+    Remote,
+    check_lists,
+    is_photo,
+)
 from models.geometry import Box, area
 
 _PHOTOS = "low-resolution"
 _ANNOTATIONS = "Low-Annotations"
-_HOMES = {
-    "low-annotations.zip": "https://cg.cs.tsinghua.edu.cn/ThuDogs/low-annotations.zip",
-    "low-resolution.zip": "https://cloud.tsinghua.edu.cn/f/80013ef29c5f42728fc8/?dl=1",
+_ARCHIVES = {
+    "low-annotations.zip": (
+        "https://cg.cs.tsinghua.edu.cn/ThuDogs/low-annotations.zip",
+        _ANNOTATIONS,
+    ),
+    "low-resolution.zip": ("https://cloud.tsinghua.edu.cn/f/80013ef29c5f42728fc8/?dl=1", _PHOTOS),
 }
 # What is published about the set is measured on its validation photos: they are its test split.
 _LISTS = {"train.lst": "train", "validation.lst": "test"}
@@ -40,7 +53,7 @@ class Tsinghua:
         own = inside.count("/") == 1
         return (
             (folder == _PHOTOS and own and is_photo(inside))
-            or (folder == _ANNOTATIONS and own and is_photo(inside.removesuffix(".xml")))
+            or (folder == _ANNOTATIONS and own and _is_annotation(inside))
             or posixpath.basename(name) in _LISTS
         )
 
@@ -54,7 +67,10 @@ class Tsinghua:
         photos = [e for e in held if e.name.startswith(f"{_PHOTOS}/")]
         if photos and not annotations:
             raise DataError("tsinghua/ holds photos but no annotation: add low-annotations.zip")
+        if annotations and not photos:
+            raise DataError("tsinghua/ holds annotations but no photo: add low-resolution.zip")
         listed = _listed(held, read)
+        check_lists(listed, [_key(entry) for entry in photos], self.name)
         for entry in photos:
             inside = entry.name.partition("/")[2]
             annotation = annotations.get(f"{_ANNOTATIONS}/{inside}.xml")
@@ -65,13 +81,13 @@ class Tsinghua:
                 breed=inside.partition("/")[0].split("-", 2)[-1],
                 bodies=bodies,
                 head_box=_head(bodies, voc.boxes(xml, "headbndbox")),
-                listed=listed.get(inside),
+                listed=listed.get(_key(entry)),
                 problem=None if bodies else Reason.BAD_ANNOTATION,
                 detail="" if bodies else _problem(annotation),
             )
 
     def remotes(self, folder: str, mirror: str) -> Sequence[Remote]:
-        """The two archives of the low-resolution edition."""
+        """Those of the two archives that do not lie there unpacked."""
         home = mirror.rstrip("/")
         return [
             Remote(
@@ -79,8 +95,13 @@ class Tsinghua:
                 posixpath.join(folder, name),
                 check=archives.check,
             )
-            for name, url in _HOMES.items()
+            for name, (url, unpacked) in _ARCHIVES.items()
+            if not os.path.exists(posixpath.join(folder, unpacked))
         ]
+
+
+def _is_annotation(path: str) -> bool:
+    return path.endswith(".xml") and is_photo(path.removesuffix(".xml"))
 
 
 def _problem(annotation: Entry | None) -> str:
@@ -92,6 +113,11 @@ def _head(bodies: Sequence[Box], heads: Sequence[Box]) -> Box | None:
     if not bodies or len(heads) != len(bodies):
         return None
     return max(zip(bodies, heads, strict=True), key=lambda pair: area(pair[0]))[1]
+
+
+def _key(photo: Entry) -> str:
+    """A photo as the split lists name it."""
+    return photo.name.partition("/")[2]
 
 
 def _listed(entries: Iterable[Entry], read: Read) -> dict[str, str]:

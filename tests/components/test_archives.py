@@ -716,3 +716,13 @@ def test_a_check_refuses_what_is_cut(name, pack, tmp_path):
 
     with pytest.raises(DataError, match="expected a whole"):
         archives.check(path)
+
+
+def test_a_zip_that_does_not_say_that_its_names_are_utf_8_is_read_so_all_the_same(tmp_path):
+    data = bytearray(zip_of({"Zoë/1.jpg": b"photo"}))
+    for start, flags in ((0, 6), (data.index(b"PK\x01\x02"), 8)):
+        data[start + flags + 1] &= ~0x08  # the high byte of the flags holds 0x800
+
+    (member,) = archives.members(written(tmp_path / "a.zip", bytes(data)))
+
+    assert member.name == "Zoë/1.jpg"

@@ -5,6 +5,7 @@ import random
 import struct
 import tarfile
 import threading
+import unicodedata
 import zipfile
 import zlib
 
@@ -567,6 +568,26 @@ def test_reader_serves_several_threads(tmp_path):
 def test_what_a_download_leaves_beside_its_files_is_no_foreign_file(data):
     (data / "individuals" / "downloads.json").write_text("{}")
     (data / "individuals" / "not_downloaded.csv").write_text("file,url,problem\n")
-    (data / "individuals" / "images.tar.part").write_bytes(b"half an archive")
+    (data / "individuals" / "1.jpg.part").write_bytes(b"half a photo")
 
-    assert dataset.read_dataset(str(data)).ignored == ("individuals/images.tar.part",)
+    assert dataset.read_dataset(str(data)).ignored == ("individuals/1.jpg.part",)
+
+
+def test_half_a_download_of_an_archive_is_an_error_that_says_how_to_go_on(data):
+    (data / "stanford").mkdir()
+    (data / "stanford" / "images.tar.part").write_bytes(b"half an archive")
+
+    with pytest.raises(
+        DataError, match=r"images\.tar\.part is half a download.*--download stanford"
+    ):
+        dataset.read_dataset(str(data))
+
+
+@pytest.mark.parametrize("written", ["Zoë", unicodedata.normalize("NFD", "Zoë")])
+def test_a_name_is_the_same_id_however_it_is_written(written, data):
+    (data / "individuals" / written).mkdir()
+    (data / "individuals" / written / "1.bmp").write_bytes(b"photo")
+
+    entries, _ = dataset.entries(str(data), dataset.read_dataset(str(data)))
+
+    assert unicodedata.normalize("NFC", "Zoë/1.bmp") in {entry.name for entry in entries}

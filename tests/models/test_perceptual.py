@@ -213,3 +213,8 @@ def test_equal_hashes_are_a_pair_each_two_of_them():
 @pytest.mark.parametrize("hashes", [[], ["ab" * 32]])
 def test_less_than_two_hashes_have_no_pair(hashes):
     assert list(perceptual.near_pairs(hashes)) == []
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_a_flat_picture_has_no_hash(level):
+    assert perceptual.hash_of(np.full((64, 96), level, np.uint8)) == ""

@@ -161,3 +161,37 @@ def _settings(folder):
     from pipeline.settings import Settings
 
     return Settings(None, str(folder), "small_cnn", "none", 64, 1, 16)
+
+
+def test_what_a_killed_run_left_is_ended_and_removed(tmp_path):
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+    from pipeline import metadata
+
+    database = str(tmp_path / "metadata.sqlite")
+    open_store = metadata._connect(database)
+    kinds = {
+        name: open_store.put_context_type(mlmd.ContextType(name=name))
+        for name in ("pipeline_run", "node")
+    }
+    kind = open_store.put_execution_type(mlmd.ExecutionType(name="work"))
+    run = mlmd.Context(type_id=kinds["pipeline_run"], name="run-1")
+    executions = {}
+    for node, state in (("Done", mlmd.Execution.COMPLETE), ("Open", mlmd.Execution.RUNNING)):
+        execution = mlmd.Execution(type_id=kind, last_known_state=state)
+        named = mlmd.Context(type_id=kinds["node"], name=f"spotted.{node}")
+        executions[node], _, _ = open_store.put_execution(
+            execution, [], [run, named], reuse_context_if_already_exist=True
+        )
+        folder = tmp_path / "out[1]" / node / "records" / str(executions[node])
+        folder.mkdir(parents=True)
+        (folder / "half").write_bytes(b"written")
+
+    ended = metadata.Store(database).end_abandoned(str(tmp_path / "out[1]"))
+
+    assert ended == ["Open"]
+    assert not (tmp_path / "out[1]" / "Open" / "records" / str(executions["Open"])).exists()
+    assert (tmp_path / "out[1]" / "Done" / "records" / str(executions["Done"]) / "half").exists()
+    (closed,) = open_store.get_executions_by_id([executions["Open"]])
+    assert closed.last_known_state == mlmd.Execution.FAILED
+    assert metadata.Store(database).end_abandoned(str(tmp_path / "out[1]")) == []

@@ -615,9 +615,17 @@ def test_an_example_one_folder_deeper_is_not_claimed(name, example):
     assert [path for path in deeper + inside if SOURCES[name].claims(path)] == []
 
 
+@pytest.mark.parametrize("name", ["stanford", "tsinghua"])
+def test_what_lies_there_unpacked_is_not_fetched(name, example, tmp_path):
+    UNPACKED.lay(tmp_path, example(name).files)
+
+    assert SOURCES[name].remotes(str(tmp_path), "") == []
+
+
 @BY_NAME
 def test_only_a_public_source_has_something_to_fetch(name, example, tmp_path):
-    UNPACKED.lay(tmp_path, example(name).files)
+    tables = {path: data for path, data in example(name).files.items() if path.endswith(".csv")}
+    UNPACKED.lay(tmp_path, tables)
 
     remotes = SOURCES[name].remotes(str(tmp_path), "")
 

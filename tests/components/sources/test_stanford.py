@@ -137,8 +137,19 @@ def test_photos_without_any_annotation_are_an_error_that_says_what_is_missing():
         offers({"Images/n1-pug/n1_1.jpg": b"photo"})
 
 
-def test_annotations_without_photos_offer_nothing():
-    assert offers({"Annotation/n1-pug/n1_1": xml(BOX)}) == []
+def test_annotations_without_photos_are_an_error_that_says_what_to_add():
+    with pytest.raises(DataError, match=r"no photo: add images\.tar"):
+        offers({"Annotation/n1-pug/n1_1": xml(BOX)})
+
+
+def test_split_lists_of_other_photos_are_an_error_that_names_one():
+    mat = io.BytesIO()
+    names = np.array([["n1-pug/n1_9.jpg"]], dtype=object).T
+    scipy.io.savemat(mat, {"file_list": names})
+    files = {"Annotation/n1-pug/n1_1": xml(BOX), "Images/n1-pug/n1_1.jpg": b"photo"}
+
+    with pytest.raises(DataError, match="n1-pug/n1_9 first, and none of them is here"):
+        offers(files | {"train_list.mat": mat.getvalue()})
 
 
 @pytest.mark.parametrize("options", [{}, {"do_compression": True}], ids=["plain", "packed"])
