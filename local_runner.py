@@ -23,7 +23,7 @@ the data folder holds one or more of
   austin/        Austin Pets Alive: apa_dogs.csv, apa_photos.csv and photos/
   breeds/        your own: one folder a breed, named as in schema/breeds.csv, with its photos
   individuals/   your own: one folder a dog, named by its id, with its photos
-archives (.tar, .zip) may lie unpacked, and folders packed
+archives (.tar, .zip) may lie unpacked, and folders packed: individuals.zip, or individuals/any.zip
 
 examples
   python local_runner.py
@@ -78,8 +78,8 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--upstream_splits",
         action="store_true",
-        help="keep to the split lists of Stanford and Tsinghua Dogs, to compare with published "
-        "figures",
+        help="keep to the split lists of Stanford and Tsinghua Dogs (lists.tar; train.lst and "
+        "validation.lst), to compare with published figures",
     )
 
 
@@ -97,7 +97,7 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
         default=0.0,
         metavar="X",
         help="kept round the dog's box in the cropped view, as a share of the box's longer side "
-        "(default: 0)",
+        "(0 to 1, default: 0)",
     )
     group.add_argument(
         "--backbone",

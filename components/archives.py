@@ -28,6 +28,7 @@ _TAR_BLOCK = 512
 _ZIP_LOCAL = struct.Struct("<4s5H3L2H")  # the header in front of a member's bytes
 _ZIP_UTF8 = 0x800  # the flag of a name in UTF-8
 _ZIP_END = struct.Struct("<4s4H2LH")  # the end of the directory
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!")  # gzip, bzip2, xz, …
 ENDINGS = (".tar", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z", ".rar")
 
 
@@ -58,6 +59,12 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(ENDINGS)
 
 
+def source_of(name: str) -> str:
+    """What an archive is named after; "" of a name that is no archive's."""
+    ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), None)
+    return name[: -len(ending)] if ending else ""
+
+
 def members(path: str) -> list[Member]:
     """The regular files of a tar or zip, in the archive's order.
 
@@ -65,6 +72,7 @@ def members(path: str) -> list[Member]:
       DataError: compressed as a whole, damaged, cut short, or with members that are refused.
     """
     try:
+        _check_packing(path)
         found = list((_zip_members if _is_zip(path) else _tar_members)(path))
         _check_sizes(found, os.path.getsize(path))
     except Exception as error:  # the readers raise whatever a damaged file leads them to
@@ -77,6 +85,13 @@ def members(path: str) -> list[Member]:
 
 def _why(error: Exception) -> str:
     return str(error) if isinstance(error, _RefusedError) else f"it is damaged ({error})"
+
+
+def _check_packing(path: str) -> None:
+    with open(path, "rb") as stream:
+        start = stream.read(6)
+    if start.startswith(_COMPRESSED):
+        raise _RefusedError("it is compressed as a whole")
 
 
 def _is_zip(path: str) -> bool:

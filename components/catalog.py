@@ -148,4 +148,4 @@ def single_photo_dogs(photos: Iterable[Photo]) -> list[str]:
 def unknown_breeds(photos: Iterable[Photo]) -> dict[str, int]:
     """What the sources call breeds that the vocabulary does not have: spelling -> photos."""
     rows = [row for row in photos if row.unlisted and row.reason in (None, Reason.UNKNOWN_BREED)]
-    return dict(Counter(f"{row.source}: {row.unlisted}" for row in rows).most_common())
+    return dict(Counter(f"{row.source}/{row.unlisted}" for row in rows).most_common())

@@ -63,7 +63,8 @@ class Dataset:
 def list_containers(data: str) -> tuple[list[tuple[str, str]], list[str]]:
     """Lists the (source, path) of every file that a source claims, and the names of what is left.
 
-    An archive right below a source's folder is one of its files, whatever its name. What is left
+    An archive right below a source's folder is one of its files, whatever its name, and one beside
+    the folders that is named after a source is that source's. What is left
     are the other files of the sources' folders, their hidden folders, and the other entries beside
     the sources' folders; the last two are not looked into.
 
@@ -71,11 +72,12 @@ def list_containers(data: str) -> tuple[list[tuple[str, str]], list[str]]:
       DataError: no source finds a file, or a file's name is no text.
     """
     claimed: list[tuple[str, str]] = []
-    left = [
-        name
-        for name in sorted(os.listdir(data))
-        if name not in SOURCES or not os.path.isdir(posixpath.join(data, name))
-    ]
+    left = []
+    for name in sorted(os.listdir(data)):
+        if archives.source_of(name) in SOURCES:
+            claimed.append((archives.source_of(name), name))
+        elif name not in SOURCES or not os.path.isdir(posixpath.join(data, name)):
+            left.append(name)
     for source in SOURCES.values():
         paths = _walk(posixpath.join(data, source.name))
         _check_names(paths, posixpath.join(data, source.name))
@@ -88,7 +90,7 @@ def list_containers(data: str) -> tuple[list[tuple[str, str]], list[str]]:
                 )
             if _is_container(source, path):
                 claimed.append((source.name, inside))
-            elif path not in (RECORDS, NOT_DOWNLOADED):
+            elif posixpath.basename(path) not in (RECORDS, NOT_DOWNLOADED):
                 left.append(inside)
     if not claimed:
         raise DataError(
@@ -214,7 +216,9 @@ def entries(data: str, dataset: Dataset) -> tuple[list[Entry], list[str]]:
                 )
             )  # fmt: skip
         else:
-            own, foreign = _members(source, container, posixpath.join(data, container.path))
+            # By its real path: messages are about the user's file, not about a link to it.
+            path = os.path.realpath(posixpath.join(data, container.path))
+            own, foreign = _members(source, container, path)
             found += own
             left += foreign
     _check_once(found, data)

@@ -41,8 +41,8 @@ def SplitAssigner(  # noqa: N802 - TFX names the node after the function
 
     Args:
       photos: read: one row for every offered photo.
-      splits: written: the same rows with their split, `<view>-<split>.csv` and `breeds.csv` for
-        people.
+      splits: written: the same rows with their split; for people `<view>-<split>.csv`,
+        `breeds.csv` and `rejected.csv`.
       upstream: 1 to keep to the split lists of the sources that have some, else 0.
       code: digest of the code, for the cache.
 
@@ -59,6 +59,7 @@ def SplitAssigner(  # noqa: N802 - TFX names the node after the function
         for split in SPLITS:
             _write(splits.uri, f"{view}-{split}.csv", manifest(rows, view, split))
     _write(splits.uri, "breeds.csv", breed_table(rows))
+    _write(splits.uri, "rejected.csv", rejects(rows))
     splits.offered = len(rows)
     splits.rejected = sum(1 for row in rows if row.reason)
     splits.accepted = sum(1 for row in rows if row.split)
@@ -230,6 +231,14 @@ def breed_table(rows: Iterable[Photo]) -> str:
     """The CSV of `breed_counts`."""
     counts = sorted(breed_counts(rows).items())
     return _table(("breed", *SPLITS), ((breed, *(n[s] for s in SPLITS)) for breed, n in counts))
+
+
+def rejects(rows: Iterable[Photo]) -> str:
+    """The CSV of the photos that were rejected, and why."""
+    return _table(
+        ("filename", "source", "reason", "detail"),
+        ((row.photo_id, row.source, row.reason, row.detail) for row in rows if row.reason),
+    )
 
 
 _COLUMNS = ("filename", "label", "source", "uri", "sha256", "width", "height", "group")

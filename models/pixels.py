@@ -110,7 +110,20 @@ def _read(
     except UnreadablePhotoError:
         raise
     except Exception as error:
-        raise UnreadablePhotoError(f"{type(error).__name__}: {error}") from error
+        raise UnreadablePhotoError(_why(data, error)) from error
+
+
+def _why(data: bytes, error: Exception) -> str:
+    """What is wrong with bytes that can't be decoded, for people, the same each time."""
+    if not data:
+        return "an empty file"
+    if data[4:8] == b"ftyp":
+        return "HEIC or AVIF, which are not read: convert it to JPEG"
+    if data.lstrip()[:1] == b"<":
+        return "HTML or XML, no photo"
+    if type(error).__name__ == "UnidentifiedImageError":
+        return "no photo of a kind that is known"
+    return f"{type(error).__name__}: {error}"
 
 
 def _jpeg_header(data: bytes) -> tuple[int, int] | None:

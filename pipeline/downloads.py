@@ -40,10 +40,12 @@ def _fetch(data: str, name: str, mirror: str) -> str:
     log.info("fetching %s", name)
     fetched = download.fetch(remotes, name)
     _settle(SOURCES[name], folder, fetched)
-    failed = sum(1 for item in fetched if item.problem)
-    return f"{name:<12} {len(fetched) - failed:>6} of {len(fetched)} files are there" + (
-        f", for the others see {_listed(folder)}" if failed else ""
-    )
+    failed = [item.remote.path for item in fetched if item.problem]
+    there = f"{name:<12} {len(fetched) - len(failed):>6} of {len(fetched)} files are there"
+    if not failed:
+        return there
+    named = ", ".join(map(os.path.basename, failed[:3])) + (", …" if len(failed) > 3 else "")
+    return f"{there}; not to be had, and not needed: {named} (why: {_listed(folder)})"
 
 
 def _settle(source: Source, folder: str, fetched: Sequence[download.Fetched]) -> None:

@@ -31,10 +31,10 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> Settings:
       WeightsError: the ImageNet weights can't be had.
     """
     folder = os.path.join(settings.output, "inputs")
-    weights, digest = _weights(settings, folder)
     if settings.data is not None:
         for line in downloads.run(settings.data, settings.download):
             say(line)
+    weights, digest = _weights(settings, folder)
     data = sample(settings.output) if settings.data is None else os.path.abspath(settings.data)
     found = dataset.read_dataset(data)
     inputs = Inputs(
@@ -79,8 +79,11 @@ def sample(output: str) -> str:
 
 
 def _weights(settings: Settings, folder: str) -> tuple[str | None, str]:
-    """A content-addressed folder that holds the start weights, and their digest."""
-    if settings.weights == "none":
+    """A content-addressed folder that holds the start weights, and their digest.
+
+    None for a run that trains nothing: it must not fail for want of them.
+    """
+    if settings.weights == "none" or "model_training" not in settings.stages:
         return None, ""
     file = os.path.abspath(settings.weights)
     if settings.weights == "imagenet":

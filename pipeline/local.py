@@ -34,11 +34,12 @@ def run(settings: Settings) -> int:
             return _run(settings, terminal, run_id, log_file)
         except Exception as error:
             if terminal.interrupted:
-                terminal.failed("stopped")
-                terminal.say(
-                    "interrupted: the running node left nothing, the finished ones are kept; "
-                    "run the same command to go on"
+                left = (
+                    "the running node left nothing, the finished ones are kept"
+                    if terminal.failed("stopped")
+                    else "what was finished or fetched is kept"
                 )
+                terminal.say(f"interrupted: {left}; run the same command to go on")
                 return INTERRUPTED
             if isinstance(error, (DataError, WeightsError)):
                 raise SettingsError(str(error)) from error

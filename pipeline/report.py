@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from components import split_assigner
 from pipeline.settings import Settings
 
 _BREED = ("top1", "top5", "log_loss", "examples")
@@ -30,6 +31,8 @@ def lines(settings: Settings, summary: Mapping[str, Any], seconds: float) -> Ite
     for model, path in summary["pushed"].items():
         if f"Pusher_{model}" in ended:
             yield f"{model:<9} {path or _not_pushed(settings, model)}"
+    if summary["ledger"]:
+        yield f"ledger    {summary['ledger']} (rejected.csv, breeds.csv, a CSV for each split)"
     yield f"artifacts {settings.pipeline_root}"
     yield f"metadata  {settings.metadata}"
 
@@ -54,7 +57,12 @@ def _photos(settings: Settings, summary: Mapping[str, Any]) -> Iterator[str]:
         more = ", …" if summary["ignored_files"] > 5 else ""
         yield f"{summary['ignored_files']} ignored, they belong to no source: {named}{more}"
     for view, splits in summary["splits"].items():
-        yield f"{view:<12} " + ", ".join(f"{split} {n}" for split, n in splits.items())
+        dogs = ", ".join(f"{split} {n}" for split, n in summary["dogs"].items())
+        yield (
+            f"{view:<12} "
+            + ", ".join(f"{split} {n}" for split, n in splits.items())
+            + (f" (dogs: {dogs})" if view == "individual" else "")
+        )
     yield from _remarks(summary)
     if summary["photos"]:
         yield ""
@@ -70,6 +78,11 @@ def _remarks(summary: Mapping[str, Any]) -> Iterator[str]:
         )
         yield f"{even['breeds']} breeds: {spread}" + (
             f"; not in every split: {_some(even['incomplete'])}" if even["incomplete"] else ""
+        )
+    elif even["breeds"]:
+        yield (
+            f"{even['breeds']} breeds, none of {split_assigner.WHOLE_BREED} photos or more: a "
+            "split may lack some"
         )
     if unknown := summary["unknown_breeds"]:
         counted = [f"{name} ({number})" for name, number in unknown.items()]

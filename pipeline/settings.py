@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 
+from components import archives
 from components.sources.registry import SOURCES
 from models import backbones
 
@@ -184,6 +185,7 @@ def _check_data(settings: Settings) -> None:
         raise SettingsError(f"--data {data}: can't be read ({error.strerror})") from None
     found = ", ".join(names[:5]) or "nothing"
     names += [source for source, _ in settings.download]
+    names += [archives.source_of(name) for name in names]
     for view in settings.views or ("",):
         able = [name for name, source in SOURCES.items() if not view or view in source.views]
         if not set(able) & set(names):

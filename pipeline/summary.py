@@ -33,9 +33,14 @@ def summarise(
     return {
         "run_id": run,
         "photos": catalog.count(photos, catalogued="SplitAssigner" not in outputs),
+        "ledger": outputs["SplitAssigner"]["splits"].uri if "SplitAssigner" in outputs else None,
         "ignored_files": len(_ignored(settings, outputs)),
         "ignored_examples": _ignored(settings, outputs)[:5],
         "splits": _splits(photos, settings.views),
+        "dogs": {
+            split: len({p.dog_id for p in photos if p.dog_id and p.split == split})
+            for split in catalog.SPLITS
+        },
         "evenness": split_assigner.evenness(photos),
         "single_photo_dogs": catalog.single_photo_dogs(photos),
         "unknown_breeds": catalog.unknown_breeds(photos),

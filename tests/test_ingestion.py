@@ -195,8 +195,8 @@ def test_every_photo_of_every_source_is_one_row_with_a_split_or_a_reason(unpacke
         assert row["reasons"] == expected[source], source
         assert row["accepted"] == photos[source] - sum(expected[source].values()), source
     assert summary["single_photo_dogs"] == ["individuals/lonely"]
-    assert summary["unknown_breeds"] == {"breeds: Labradoodle": 2, "stanford: wolf": 1}
-    for words in ("individuals/lonely", "breeds: Labradoodle (2)", "4 breeds: val has"):
+    assert summary["unknown_breeds"] == {"breeds/Labradoodle": 2, "stanford/wolf": 1}
+    for words in ("individuals/lonely", "breeds/Labradoodle (2)", "4 breeds: val has"):
         assert words in printed
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import http
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from components.download.patience import Hosts, Patience
 from components.download.problems import RefusedError, TroubleError
 from components.download.progress import Progress
 from components.sources.base import DataError, Remote
+from models.progress import log
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -81,7 +83,10 @@ class Transfer:
             if tries >= patience.tries:
                 self._call.hosts.gave_up(session.host(self._remote.url), str(trouble))
                 raise RefusedError(str(trouble))
-            self._call.crew.rest(patience.wait(tries, trouble.wait))
+            wait = patience.wait(tries, trouble.wait)
+            name = os.path.basename(self._remote.path)
+            log.info("%s: %s; trying again in %.0f s", name, trouble, wait)
+            self._call.crew.rest(wait)
 
     def _attempt(self) -> None:
         """One request, after which the part is whole."""

@@ -76,6 +76,8 @@ class Austin:
                     f"{posixpath.join(folder, name)} is missing: it says which photos there are, "
                     f"and has no public address; put {DOGS} and {PHOTOS} into {folder}"
                 )
+        with open(posixpath.join(folder, DOGS), "rb") as file:
+            list(_rows(file.read(), DOGS, (_ID, _BREED)))  # what is wrong with it is said now
         with open(posixpath.join(folder, PHOTOS), "rb") as file:
             urls = _urls(file.read())
         photos = posixpath.join(folder, "photos")
@@ -87,9 +89,17 @@ class Austin:
                 posixpath.join(photos, endings.get(stem, stem + _ending(url))),
                 most=_MOST_BYTES,
                 needed=False,
+                check=_check_photo,
             )
             for stem, url in urls.items()
         ]
+
+
+def _check_photo(path: str) -> None:
+    """Sees that a server sent no page about a photo that is gone."""
+    with open(path, "rb") as file:
+        if file.read(100).lstrip()[:1] == b"<":
+            raise DataError("a page came, no photo")
 
 
 def _complete(offer: Offer, internal: str, dogs: Mapping[str, Mapping[str, str]]) -> Offer:

@@ -591,3 +591,19 @@ def test_a_name_is_the_same_id_however_it_is_written(written, data):
     entries, _ = dataset.entries(str(data), dataset.read_dataset(str(data)))
 
     assert unicodedata.normalize("NFC", "Zoë/1.bmp") in {entry.name for entry in entries}
+
+
+@pytest.mark.parametrize("inside", ["", "individuals/"])
+def test_an_archive_beside_the_folders_is_the_source_that_it_is_named_after(inside, data, tmp_path):
+    (tmp_path / "packed").mkdir()
+    with zipfile.ZipFile(tmp_path / "packed" / "individuals.zip", "w") as archive:
+        for path in sorted((data / "individuals").rglob("*.bmp")):
+            archive.write(path, inside + str(path.relative_to(data / "individuals")))
+
+    packed = dataset.read_dataset(str(tmp_path / "packed"))
+
+    loose, _ = dataset.entries(str(data), dataset.read_dataset(str(data)))
+    found, left = dataset.entries(str(tmp_path / "packed"), packed)
+    assert packed.sources == ["individuals"]
+    assert left == []
+    assert [(e.name, e.sha256) for e in found] == [(e.name, e.sha256) for e in loose]

@@ -347,3 +347,17 @@ def test_sharpness_is_the_variance_of_the_laplacian():
 
     assert pixels.quality(image)[1] == pytest.approx(8000)
     assert pixels.quality(np.full((5, 5, 3), 77, np.uint8))[1] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "an empty file"),
+        (b"\0\0\0\x18ftypheic" + bytes(20), "HEIC or AVIF"),
+        (b" <!DOCTYPE html><p>gone", "HTML or XML"),
+        (b"this is no photo", "no photo of a kind that is known"),
+    ],
+)
+def test_what_is_wrong_with_bytes_is_said_for_people(data, words):
+    with pytest.raises(pixels.UnreadablePhotoError, match=words):
+        pixels.glance(data, 64)

@@ -128,11 +128,13 @@ def test_the_closing_table_shows_metrics_gates_and_paths(tmp_path):
     found = {
         "photos": {"stanford": {"offered": 3, "accepted": 2, "rejected": 1,
                                 "reasons": {"unreadable": 1}}},
+        "ledger": "artifacts/SplitAssigner/splits/3",
+        "dogs": {"train": 1, "val": 0, "test": 0},
         "ignored_files": 2,
         "ignored_examples": ["notes.txt", "stanford/images.tar/readme"],
         "evenness": {"breeds": 2, "val": [0.1, 0.15, 0.2], "test": [0.0, 0.1, 0.3],
                      "incomplete": ["pug"]},
-        "unknown_breeds": {"breeds: Labradoodle": 7},
+        "unknown_breeds": {"breeds/Labradoodle": 7},
         "single_photo_dogs": ["individuals/rex"],
         "splits": {"cropped": {"train": 2, "val": 0, "test": 0}},
         "breed": {"teacher": {"top1": 0.5}, "student": {"top1": 0.25, "examples": 4.0}},
@@ -149,8 +151,9 @@ def test_the_closing_table_shows_metrics_gates_and_paths(tmp_path):
 
     for words in (
         "unreadable 1", "2 ignored, they belong to no source", "train 2", "0.250", "0.750",
-        "notes.txt", "test has 0% to 30% of each", "not in every split: pug",
-        "breeds: Labradoodle (7)", "individuals/rex",
+        "splits/3 (rejected.csv", "notes.txt",
+        "test has 0% to 30% of each", "not in every split: pug",
+        "breeds/Labradoodle (7)", "individuals/rex",
         "untrained", "gate breed: REFUSED",
         "FAILED floor: too low", "not pushed", "serving/match/1", "1 run, 1 cached, in 12 s",
     ):  # fmt: skip
