@@ -149,7 +149,7 @@ def test_spellings_that_the_vocabulary_lacks_are_counted_the_most_frequent_first
     counts = catalog.unknown_breeds([*rows, *others])
 
     assert list(counts.items()) == [
-        ("stanford: Laika", 2),
-        ("individuals: Löwchen", 1),
-        ("individuals: Laika", 1),
+        ("stanford/Laika", 2),
+        ("individuals/Löwchen", 1),
+        ("individuals/Laika", 1),
     ]

@@ -669,6 +669,7 @@ def test_the_node_writes_the_ledger_and_a_table_for_each_view_and_split(node):
     assert {path.name for path in folder.iterdir()} == {
         "photos-00000.jsonl",
         "breeds.csv",
+        "rejected.csv",
         *tables,
     }
     listed = Counter()
@@ -689,3 +690,11 @@ def test_the_node_keeps_to_the_sources_lists_where_it_is_told_to(node):
     _, folder = node(photos, upstream=1)
 
     assert {row.split for row in catalog.read(str(folder))} == {"test"}
+
+
+def test_the_rejected_are_listed_with_reason_and_what_was_found():
+    rows = [photo(1, split="train"), photo(2, reason=Reason.UNREADABLE, detail="an empty file")]
+
+    assert split_assigner.rejects(rows) == (
+        "filename,source,reason,detail\ns/2.jpg,s,unreadable,an empty file\n"
+    )

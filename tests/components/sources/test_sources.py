@@ -260,7 +260,7 @@ def austin(photo):
             "Chihuahua, Short Coat /Mix": vocabulary.MIXED,
             "Tabby": None,
         },
-        foreign=("photos/downloads.json", "photos/._101_1.jpg", "notes.csv"),
+        foreign=("photos/._101_1.jpg", "notes.csv"),
     )  # fmt: skip
 
 
