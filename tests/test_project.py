@@ -28,7 +28,7 @@ FOR_ANOTHER = {"dill": "tfx_bsl", "types-protobuf": "mypy"}
 
 def _declared() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = project["dependencies"] + project["optional-dependencies"]["dev"]
+    lines = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
     return [re.match(r"[A-Za-z0-9-]+", line)[0] for line in lines]
 
 
