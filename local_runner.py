@@ -2,18 +2,19 @@
 
 python local_runner.py                      everything, on the built-in sample of drawn dogs
 python local_runner.py --data photos        everything, on your photos
+python local_runner.py data                 the contents that the photos had, and how to keep them
 """
 
 import argparse
 import os
 import sys
-from typing import NoReturn
 
 # Keras 3 has to be chosen before anything imports TensorFlow: TFX would choose Keras 2.
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 
 from models import backbones
 from pipeline import settings as settings_lib
+from pipeline.command_line import Parser
 from pipeline.settings import REAL, SAMPLE, STAGES, Settings, SettingsError
 
 _EPILOG = """\
@@ -31,6 +32,8 @@ examples
   python local_runner.py --data photos --download stanford --data_extraction
   python local_runner.py --data photos --data_processing --image_size 160
   python local_runner.py --data photos --backbone mobilenet_v2 --weights mobilenet.weights.h5
+  python local_runner.py --data_version 3fa9c1d20b7e
+  python local_runner.py data --help       (lists, keeps and restores versions of the photos)
 
 exit codes
   0 done, every model was pushed    1 a node failed    2 bad input, nothing was run
@@ -38,16 +41,9 @@ exit codes
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as all that comes after it does."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"local_runner.py: {message} (--help lists the flags)\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = _Parser(
+    result = Parser(
         "local_runner.py",
         description="Trains the breed and the match model from a folder of dog photos, evaluates "
         "them, and pushes those that pass their gate. What has not changed is not done again.",
@@ -68,6 +64,12 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data", metavar="DIR", help="your photos; without it, a drawn sample")
+    group.add_argument(
+        "--data_version",
+        metavar="ID",
+        help="an earlier content of the photos instead: its id, or the first 4 digits or more "
+        "(`local_runner.py data` lists them)",
+    )
     group.add_argument("--output", metavar="DIR", default="./output", help="default: ./output")
     group.add_argument(
         "--download",
@@ -160,7 +162,7 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     Raises:
       SettingsError: a flag can't work.
     """
-    preset = SAMPLE if arguments.data is None else REAL
+    preset = SAMPLE if _is_sample(arguments) else REAL
     backbone = arguments.backbone or preset.backbone
     stages = tuple(stage for stage in STAGES if getattr(arguments, stage))
     if arguments.pipeline and stages:
@@ -178,7 +180,16 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         download=_downloads(arguments.download),
         views=tuple(view for view in _VIEW_HELP if getattr(arguments, view)),
         stages=stages or STAGES,
+        data_version=arguments.data_version,
     )
+
+
+def _is_sample(arguments: argparse.Namespace) -> bool:
+    if arguments.data_version is None:
+        return arguments.data is None
+    from pipeline import versions
+
+    return versions.is_sample(arguments.output, arguments.data_version)
 
 
 def _downloads(text: str | None) -> tuple[tuple[str, str], ...]:
@@ -191,6 +202,11 @@ def _downloads(text: str | None) -> tuple[tuple[str, str], ...]:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["data"]:
+        from pipeline import data_command
+
+        return data_command.main(argv[1:])
     try:
         settings = settings_lib.check(read_settings(parser().parse_args(argv)))
         from pipeline import local

@@ -60,6 +60,11 @@ class Dataset:
         return sorted({item.source for item in self.containers})
 
 
+def version_of(digest: str) -> str:
+    """The version id of a content: the first 12 hex digits of its digest."""
+    return digest[:12]
+
+
 def list_containers(data: str) -> tuple[list[tuple[str, str]], list[str]]:
     """Lists the (source, path) of every file that a source claims, and the names of what is left.
 

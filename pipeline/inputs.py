@@ -14,7 +14,7 @@ from components.catalog import VIEWS
 from components.sources.registry import SOURCES
 from models import backbones, vocabulary
 from models.progress import log
-from pipeline import downloads
+from pipeline import downloads, versions
 from pipeline.settings import MODEL_VIEWS, Inputs, Settings, SettingsError
 
 _SCHEMA = digests.ROOT / "schema"
@@ -26,8 +26,9 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> Settings:
     What is fetched comes first: that can fail, and reading the data may take long.
 
     Raises:
-      SettingsError: a view is asked for that the data has no photos for.
+      SettingsError: a view is asked for that the data has no photos for, or a version that is gone.
       DataError: the data can't be used.
+      DvcError: an earlier content could not be brought back.
       WeightsError: the ImageNet weights can't be had.
     """
     folder = os.path.join(settings.output, "inputs")
@@ -35,10 +36,9 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> Settings:
         for line in downloads.run(settings.data, settings.download):
             say(line)
     weights, digest = _weights(settings, folder)
-    data = sample(settings.output) if settings.data is None else os.path.abspath(settings.data)
-    found = dataset.read_dataset(data)
+    data, found = _read(settings)
     inputs = Inputs(
-        data=_link(folder, found.digest, data),
+        data=link(settings.output, found.digest, data),
         digest=found.digest,
         ignored=found.ignored,
         schemas={view: _place(folder, str(_SCHEMA / f"{view}.pbtxt")) for view in VIEWS},
@@ -48,6 +48,14 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> Settings:
     )
     views = _views(settings.views, found.sources)
     return dataclasses.replace(settings, views=views, inputs=inputs)
+
+
+def _read(settings: Settings) -> tuple[str, dataset.Dataset]:
+    """The folder that this run's photos lie in, and what it holds."""
+    if settings.data_version is not None:
+        return versions.read(settings.output, settings.data_version)
+    data = sample(settings.output) if settings.data is None else os.path.abspath(settings.data)
+    return data, dataset.read_dataset(data)
 
 
 def _views(wanted: Sequence[str], sources: Sequence[str]) -> tuple[str, ...]:
@@ -114,10 +122,10 @@ def _place(folder: str, file: str, name: str = "") -> str:
     return place
 
 
-def _link(folder: str, digest: str, target: str) -> str:
-    """Makes `folder/digest` a link to where the content lies now."""
-    place = os.path.join(folder, digest)
-    os.makedirs(folder, exist_ok=True)
+def link(output: str, digest: str, target: str) -> str:
+    """Makes `inputs/<digest>` a link to where the content lies now."""
+    place = versions.link_of(output, digest)
+    os.makedirs(os.path.dirname(place), exist_ok=True)
     _replace_link(place, target)
     return place
 

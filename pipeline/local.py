@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from components.dataset import version_of
 from components.sources.base import DataError
 from models.backbones import WeightsError
+from pipeline.dvc_tool import DvcError
 from pipeline.settings import Settings, SettingsError
 from pipeline.terminal import InterruptedRunError, Terminal, quiet
 
@@ -28,8 +30,9 @@ def run(settings: Settings) -> int:
     """
     settings = dataclasses.replace(settings, output=os.path.abspath(settings.output))
     run_id = time.strftime("%Y%m%d-%H%M%S")
-    log_file = _make_folders(settings, run_id)
-    with _locked(settings.output), quiet(log_file) as terminal, _interruptible(terminal):
+    log_file = make_folders(settings.output, run_id)
+    _check_artifacts(settings)
+    with working(settings.output, log_file) as terminal:
         try:
             return _run(settings, terminal, run_id, log_file)
         except Exception as error:
@@ -41,31 +44,49 @@ def run(settings: Settings) -> int:
                 )
                 terminal.say(f"interrupted: {left}; run the same command to go on")
                 return INTERRUPTED
-            if isinstance(error, (DataError, WeightsError)):
+            if isinstance(error, (DataError, WeightsError, DvcError)):
                 raise SettingsError(str(error)) from error
             raise
 
 
-def _make_folders(settings: Settings, run_id: str) -> str:
-    """Makes the output folder ready and returns the path of the run's log."""
-    logs = os.path.join(settings.output, "logs")
-    log_file = os.path.join(logs, f"{run_id}.log")
+def make_folders(output: str, name: str) -> str:
+    """Makes the output folder ready and returns the path of a log in it.
+
+    Raises:
+      SettingsError: it can't be written to.
+    """
+    logs = os.path.join(output, "logs")
+    log_file = os.path.join(logs, f"{name}.log")
     try:
         os.makedirs(logs, exist_ok=True)
-        for path in (log_file, os.path.join(settings.output, ".lock")):
+        for path in (log_file, os.path.join(output, ".lock")):
             with open(path, "a"):
                 pass
     except OSError as error:
         raise SettingsError(
-            f"--output {settings.output}: can't write there ({error.strerror}: {error.filename})"
+            f"--output {output}: can't write there ({error.strerror}: {error.filename})"
         ) from None
+    return log_file
+
+
+def _check_artifacts(settings: Settings) -> None:
     if os.path.exists(settings.metadata) and not os.path.isdir(settings.pipeline_root):
         raise SettingsError(
             f"--output {settings.output}: metadata.sqlite tells of artifacts, but the folder "
             "artifacts is gone: remove metadata.sqlite too, or give another folder"
         )
     os.makedirs(settings.pipeline_root, exist_ok=True)
-    return log_file
+
+
+@contextlib.contextmanager
+def working(output: str, log_file: str) -> Iterator[Terminal]:
+    """Holds the output folder, and yields the terminal; Ctrl-C is an `InterruptedRunError`.
+
+    Raises:
+      SettingsError: somebody else holds it.
+    """
+    with _locked(output), quiet(log_file) as terminal, _interruptible(terminal):
+        yield terminal
 
 
 @contextlib.contextmanager
@@ -104,11 +125,17 @@ def _interruptible(terminal: Terminal) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _photos(settings: Settings) -> str:
+    if settings.data_version is not None:
+        return f"data version {version_of(settings.data_version)}"
+    return settings.data or "the built-in sample"
+
+
 def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> int:
     from pipeline import inputs
 
     start = time.monotonic()
-    terminal.say(f"Spotted: {settings.data or 'the built-in sample'} -> {settings.output}")
+    terminal.say(f"Spotted: {_photos(settings)} -> {settings.output}")
     settings = inputs.prepare(settings, terminal.say)
     terminal.say("  starting TFX")
     from pipeline import report

@@ -30,6 +30,23 @@ class Node:
     parameters: dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """A content that a run has read.
+
+    Attributes:
+      digest: of the content.
+      files: how many it holds, those in archives counted one by one.
+      first: when a run wrote down what it holds, seconds since the epoch.
+      runs: the ids of all runs on it, newest first.
+    """
+
+    digest: str
+    files: int
+    first: float
+    runs: tuple[str, ...]
+
+
 class Store:
     """Answers questions about one output folder; a folder without a database has no runs."""
 
@@ -61,6 +78,28 @@ class Store:
         artifacts = self._store.get_artifacts_by_type("PushedModel") if self._store else []
         found = [_pushed(item) for item in artifacts if _belongs_to(item, destination)]
         return sorted(found, key=lambda pushed: int(pushed.version), reverse=True)
+
+    def datasets(self) -> list[Seen]:
+        """Every content that was ever read, newest first."""
+        artifacts = self._store.get_artifacts_by_type("SpottedDataset") if self._store else []
+        by_digest: dict[str, list[Any]] = {}
+        for artifact in artifacts:
+            digest = artifact.properties["digest"].string_value
+            if digest:  # what a killed run registered has none
+                by_digest.setdefault(digest, []).append(artifact)
+        seen = [self._seen(digest, same) for digest, same in by_digest.items()]
+        return sorted(seen, key=lambda item: item.first, reverse=True)
+
+    def _seen(self, digest: str, same: list[Any]) -> Seen:
+        runs = {
+            context.name
+            for artifact in same
+            for context in self._store.get_contexts_by_artifact(artifact.id)
+            if context.type == "pipeline_run"
+        }
+        files = same[-1].properties["files"].int_value
+        first = min(artifact.create_time_since_epoch for artifact in same) / 1000
+        return Seen(digest, files, first, tuple(sorted(runs, reverse=True)))
 
     def end_abandoned(self, pipeline_root: str) -> list[str]:
         """Ends the executions that a killed run left open, and removes what they had written.

@@ -70,7 +70,7 @@ class Settings:
     """Everything that decides what a run does.
 
     Attributes:
-      data: the user's data folder, None for the built-in sample.
+      data: the user's data folder, None for the built-in sample or a version.
       output: where everything goes.
       backbone: a registered name.
       weights: imagenet, none, or a file.
@@ -82,6 +82,7 @@ class Settings:
       download: (source, mirror or "") of what is fetched into the data folder first.
       views: which views are built; with none, those that the models need and the data has.
       stages: which stages run; all of them is a full run.
+      data_version: the earlier content to run on, by its digest or the start of it.
       seed: of everything random.
       inputs: what the run reads, once it is known.
     """
@@ -98,6 +99,7 @@ class Settings:
     download: tuple[tuple[str, str], ...] = ()
     views: tuple[str, ...] = ()
     stages: tuple[str, ...] = STAGES
+    data_version: str | None = None
     seed: int = 0
     inputs: Inputs | None = None
 
@@ -143,14 +145,17 @@ REAL = Preset("efficientnet_v2_b0", image_size=224, epochs=12, batch_size=48)
 def check(settings: Settings) -> Settings:
     """Checks what can be known before any work, in milliseconds, and returns the settings.
 
+    A data version is a whole digest afterwards.
+
     Raises:
       SettingsError: with one line that names the flag.
     """
+    settings = _check_version(settings)
     _check_numbers(settings)
     _check_stages(settings)
     _check_backbone(settings)
     _check_data(settings)
-    _check_output(settings.output)
+    check_output(settings.output)
     return settings
 
 
@@ -168,6 +173,22 @@ def _check_backbone(settings: Settings) -> None:
     _check_weights(settings, backbone)
 
 
+def _check_version(settings: Settings) -> Settings:
+    """An earlier content is known, and nothing else says what to run on."""
+    if settings.data_version is None:
+        return settings
+    for flag, given in (("--data", settings.data), ("--download", settings.download)):
+        if given:
+            raise SettingsError(
+                f"--data_version {settings.data_version} says what to run on: leave {flag} out"
+            )
+    from pipeline import versions  # which needs the errors above
+
+    version = versions.find(settings.output, settings.data_version, "--data_version")
+    versions.check_usable(version)
+    return dataclasses.replace(settings, data_version=version.digest)
+
+
 def _check_data(settings: Settings) -> None:
     """The data folder can be read and has a folder for every view that is asked for."""
     data = settings.data
@@ -176,13 +197,7 @@ def _check_data(settings: Settings) -> None:
         return
     if settings.download and not os.path.exists(data):
         return
-    if not os.path.isdir(data):
-        what = "is not a folder" if os.path.exists(data) else "does not exist"
-        raise SettingsError(f"--data {data}: {what}; give a folder that holds {_layouts()}")
-    try:
-        names = sorted(os.listdir(data))
-    except OSError as error:
-        raise SettingsError(f"--data {data}: can't be read ({error.strerror})") from None
+    names = list_folder(data)
     found = ", ".join(names[:5]) or "nothing"
     names += [source for source, _ in settings.download]
     names += [archives.source_of(name) for name in names]
@@ -191,6 +206,21 @@ def _check_data(settings: Settings) -> None:
         if not set(able) & set(names):
             flag = f"--{view} --data {data}" if view else f"--data {data}"
             raise SettingsError(f"{flag}: expected {_layouts(able)} in it, found {found}")
+
+
+def list_folder(data: str) -> list[str]:
+    """What lies in a data folder.
+
+    Raises:
+      SettingsError: it is no folder, or can't be read.
+    """
+    if not os.path.isdir(data):
+        what = "is not a folder" if os.path.exists(data) else "does not exist"
+        raise SettingsError(f"--data {data}: {what}; give a folder that holds {_layouts()}")
+    try:
+        return sorted(os.listdir(data))
+    except OSError as error:
+        raise SettingsError(f"--data {data}: can't be read ({error.strerror})") from None
 
 
 def _check_download(settings: Settings) -> None:
@@ -251,8 +281,12 @@ def _check_weights(settings: Settings, backbone: backbones.Backbone) -> None:
         raise SettingsError(f"--weights: {error} (or give imagenet, or none)") from None
 
 
-def _check_output(output: str) -> None:
-    """The nearest folder that exists has to let us write."""
+def check_output(output: str) -> None:
+    """The nearest folder that exists has to let us write.
+
+    Raises:
+      SettingsError: it does not.
+    """
     folder = os.path.abspath(output)
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)
