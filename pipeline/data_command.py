@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line behind the word `data`."""
     result = Parser("local_runner.py data", description=_ABOUT, epilog=_EPILOG, **_STYLE)
     result.add_argument("--output", metavar="DIR", default=_OUTPUT, help="default: ./output")
-    actions = result.add_subparsers(dest="action", metavar="put | restore")
+    actions = result.add_subparsers(dest="action", metavar="[put | restore]")
     _add_put(actions)
     _add_restore(actions)
     return result
@@ -104,9 +104,9 @@ def main(argv: list[str]) -> int:
         settings_lib.check_output(arguments.output)
         arguments.output = os.path.abspath(arguments.output)
         return _ACTIONS[arguments.action](arguments)
-    except SettingsError as error:
+    except (SettingsError, DvcError) as error:
         print(f"local_runner.py data: {error}", file=sys.stderr)
-        return 2
+        return FAILED if isinstance(error, DvcError) else 2
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -114,9 +114,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
     rows = versions.history(arguments.output)
     if not rows:
-        print(
-            f"{arguments.output} knows no versions yet: a run notes its own, `data put` keeps one"
-        )
+        print(f"{arguments.output} knows no versions yet: each run notes its own")
         return OK
     print(f"{'version':<12}  {'first seen':<16}  {'files':>7}  {'runs':>4}  where")
     for version, seen in rows:
@@ -158,7 +156,7 @@ def _put_now(arguments: argparse.Namespace, say: Callable[[str], None]) -> None:
 
 
 def _restore(arguments: argparse.Namespace) -> int:
-    from pipeline import vault, versions
+    from pipeline import versions
 
     version = versions.find(arguments.output, arguments.id, "data restore")
     if version.kept is None:
@@ -168,17 +166,19 @@ def _restore(arguments: argparse.Namespace) -> int:
         )
     arguments.version = version
     arguments.to = os.path.abspath(arguments.to or version.restored)
-    vault.check_free(arguments.to)
     return _work(arguments, _restore_now, "nothing was restored")
 
 
 def _restore_now(arguments: argparse.Namespace, say: Callable[[str], None]) -> None:
-    from pipeline import inputs, vault
+    from pipeline import inputs, vault, versions
 
     version = arguments.version
-    vault.restore(arguments.output, version.kept, arguments.to)
+    there = versions.holds(arguments.to, version.digest)
+    if not there:
+        vault.restore(arguments.output, version.kept, arguments.to)
     inputs.link(arguments.output, version.digest, arguments.to)
-    say(f"version {version.version}: {version.kept.files} files in {arguments.to}")
+    files = f"{version.kept.files} files {'are already' if there else 'are'} in {arguments.to}"
+    say(f"version {version.version}: {files}")
     say(f"run      python local_runner.py --data_version {version.version}{_output(arguments)}")
 
 
@@ -197,6 +197,7 @@ def _work(
 
     Raises:
       SettingsError: the input can't be used, or a run holds the folder.
+      DvcError: DVC failed.
     """
     log_file = make_folders(arguments.output, time.strftime("data-%Y%m%d-%H%M%S"))
     with working(arguments.output, log_file) as terminal:
@@ -208,8 +209,7 @@ def _work(
                 terminal.say(f"interrupted: {left}")
                 return INTERRUPTED
             if isinstance(error, DvcError):
-                terminal.say(f"local_runner.py data: {error}\nlog {log_file}")
-                return FAILED
+                raise DvcError(f"{error} (log: {log_file})") from error
             if isinstance(error, (DataError, OSError)):
                 raise SettingsError(str(error)) from error
             raise

@@ -9,7 +9,6 @@ import glob
 import os
 import posixpath
 import re
-import stat
 
 from components import dataset
 from components.dataset import Dataset, version_of
@@ -19,9 +18,10 @@ from pipeline import dvc_tool
 from pipeline.dvc_tool import SCRATCH, DvcError, Remote
 from pipeline.settings import SettingsError
 
-# DVC would make hard links of the photos themselves, and take the right to write from them.
+# Never hard links: on the way in DVC would link the photos themselves into its cache, and take the
+# right to write from them; on the way back, photos of the same bytes would be one file.
 _PUT_LINKS = "symlink"
-_RESTORE_LINKS = "hardlink,copy"
+_RESTORE_LINKS = "reflink,copy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +191,7 @@ def restore(output: str, item: Kept, target: str) -> Dataset:
     """
     dvc_tool.require()
     target = os.path.realpath(target)
-    check_free(target)
+    _check_free(target)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     versions = dvc_tool.project(output)
     ours = target == os.path.realpath(restored(output, item.digest))
@@ -204,7 +204,7 @@ def restore(output: str, item: Kept, target: str) -> Dataset:
     return found
 
 
-def check_free(target: str) -> None:
+def _check_free(target: str) -> None:
     """Checks that a folder can be made, or is empty.
 
     Raises:
@@ -218,7 +218,7 @@ def check_free(target: str) -> None:
 
 
 def _pull(work: dvc_tool.Project, item: Kept) -> Dataset:
-    """Pulls a content into a scratch project, its owner's to write, and checks its digest."""
+    """Pulls a content into a scratch project, and checks its digest."""
     name = f"{item.version}.dvc"
     with open(item.file, encoding="utf-8") as file:
         dvc_tool.write(os.path.join(work.folder, name), file.read())
@@ -234,13 +234,4 @@ def _pull(work: dvc_tool.Project, item: Kept) -> Dataset:
             f"what lies in {item.remote} for {item.version} is damaged: DVC brought a content of "
             f"digest {version_of(found.digest)}, which is not used; nothing was restored"
         )
-    _make_writable(folder)
     return found
-
-
-def _make_writable(folder: str) -> None:
-    """What was linked to DVC's cache may not be written; the cache is about to go."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(parent, name)
-            os.chmod(path, os.stat(path).st_mode | stat.S_IWUSR)

@@ -174,6 +174,12 @@ def read(output: str, digest: str) -> tuple[str, Dataset]:
     raise _gone(version)
 
 
+def holds(folder: str, digest: str) -> bool:
+    """Whether a folder is there and its photos are that content."""
+    found = _read(folder)
+    return found is not None and found.digest == digest
+
+
 def _read(folder: str) -> Dataset | None:
     try:
         return dataset.read_dataset(folder) if os.path.isdir(folder) else None
