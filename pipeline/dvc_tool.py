@@ -179,7 +179,8 @@ def remote(work: Project, wanted: str | None) -> Remote:
     found = _choose(wanted, work.run("config", "--list").splitlines())
     if found.new:
         work.run("remote", "add", found.name, found.url)
-    work.run("push", "-r", found.name)  # nothing to push yet, but a missing plugin shows
+    if "://" in found.url:
+        work.run("push", "-r", found.name)  # nothing to push yet, but a missing plugin shows
     return found
 
 

@@ -129,11 +129,9 @@ def _starting(start: str, versions: list[Version]) -> list[Version]:
 
 
 def _names(versions: list[Version]) -> str:
-    """Ids, or digests where ids are the same, each with its place."""
-    ids = [version.version for version in versions]
-    names = ids if len(set(ids)) == len(ids) else [version.digest for version in versions]
-    shown = [f"{name}: {version.place}" for name, version in zip(names, versions, strict=True)]
-    more = len(names) - _SHOWN
+    """Ids, each with its place."""
+    shown = [f"{version.version}: {version.place}" for version in versions]
+    more = len(shown) - _SHOWN
     return "; ".join(shown[:_SHOWN] + [f"and {more} more"] * (more > 0)) or "it knows none"
 
 

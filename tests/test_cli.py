@@ -47,9 +47,26 @@ def test_help_names_every_flag_and_imports_nothing_heavy():
         "--data", "--output", "--image_size", "--backbone", "--weights", "--epochs", "--batch_size",
         "--data_extraction", "--data_transformation", "--data_preprocessing", "--data_processing",
         "--model_training", "--pipeline", "--cropped", "--uncropped", "--individual",
-        "--download", "--upstream_splits", "--crop_margin",
+        "--download", "--upstream_splits", "--crop_margin", "--data_version",
     ):  # fmt: skip
         assert flag in done.stdout
+
+
+@pytest.mark.parametrize("words", [["data"], ["data", "put"], ["data", "restore"]])
+def test_the_data_command_teaches_by_examples(words, tmp_path):
+    done = run(*words, "--help", cwd=tmp_path)
+
+    assert done.returncode == 0
+    assert f"usage: local_runner.py {' '.join(words)}" in done.stdout
+    assert f"python local_runner.py {' '.join(words)}" in done.stdout.partition("examples")[2]
+
+
+def test_a_folder_without_runs_has_no_versions_and_is_not_made(tmp_path):
+    done = run("data", cwd=tmp_path)
+
+    assert done.returncode == 0
+    assert "output knows no versions yet" in done.stdout
+    assert not (tmp_path / "output").exists()
 
 
 @pytest.mark.parametrize(
@@ -86,6 +103,27 @@ def test_help_names_every_flag_and_imports_nothing_heavy():
         (["--data", "new", "--download", "individuals"], ["--download individuals"]),
         (["--data", "new", "--download", "stanford=ftp://x"], ["stanford=ftp://x", "http"]),
         (["--data_extraction", "--model_training"], ["must follow each other"]),
+        (["--data_version", "abc"], ["--data_version abc", "first 4 or more"]),
+        (["--data_version", "dogs"], ["--data_version dogs", "first 4 or more"]),
+        (["--data_version", ""], ["--data_version", "first 4 or more"]),
+        (["--data_version", "abcd"], ["--data_version abcd", "./output knows no such", "--data"]),
+        (
+            ["--data_version", "abcd", "--data", "other"],
+            ["--data_version abcd", "leave --data out"],
+        ),
+        (
+            ["--data_version", "abcd", "--download", "stanford"],
+            ["--data_version abcd", "leave --download out"],
+        ),
+        (["data", "keep"], ["local_runner.py data", "'keep'", "put", "restore", "--help"]),
+        (["data", "put", "--data", "nowhere"], ["--data nowhere", "does not exist"]),
+        (["data", "put", "--data", "file"], ["--data file", "is not a folder"]),
+        (["data", "put", "--to", "x"], ["unrecognized arguments: --to"]),
+        (["data", "put", "--output", "file"], ["--output file", "is a file"]),
+        (["data", "--output", "file", "put"], ["--output file", "is a file"]),
+        (["data", "restore"], ["local_runner.py data restore", "ID"]),
+        (["data", "restore", "abc"], ["data restore abc", "first 4 or more"]),
+        (["data", "restore", "abcd"], ["data restore abcd", "it knows none"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(tmp_path, flags, words):
