@@ -158,10 +158,10 @@ def _put_now(arguments: argparse.Namespace, say: Callable[[str], None]) -> None:
 def _restore(arguments: argparse.Namespace) -> int:
     from pipeline import versions
 
-    version = versions.find(arguments.output, arguments.id, "data restore")
+    version = versions.find(arguments.output, arguments.id, "restore")
     if version.kept is None:
         raise SettingsError(
-            f"data restore {arguments.id}: version {version.version} was not put under DVC "
+            f"restore {arguments.id}: version {version.version} was not put under DVC "
             f"({version.place}), so there is nothing to restore it from"
         )
     arguments.version = version

@@ -60,7 +60,9 @@ class Project:
     versions: str
 
     def run(self, *words: str) -> str:
-        """Runs `dvc <words>` and returns what it printed; all of it goes to stderr as well.
+        """Runs `dvc <words>` and returns what it printed; its complaints go to stderr as well.
+
+        Nothing else does: the words and the configuration may hold secrets, and stderr is a log.
 
         Raises:
           DvcError: it failed.
@@ -75,8 +77,7 @@ class Project:
             errors="replace",
             check=False,
         )
-        said = f"$ dvc {' '.join(words)}\n{done.stdout}{done.stderr}"
-        print(said, file=sys.stderr, flush=True)
+        print(f"dvc {words[0]}: {done.returncode}\n{done.stderr}", file=sys.stderr, flush=True)
         if done.returncode:
             raise DvcError(f"dvc {words[0]} failed: {_last_words(done.stderr or done.stdout)}")
         return done.stdout

@@ -122,8 +122,8 @@ def test_a_folder_without_runs_has_no_versions_and_is_not_made(tmp_path):
         (["data", "put", "--output", "file"], ["--output file", "is a file"]),
         (["data", "--output", "file", "put"], ["--output file", "is a file"]),
         (["data", "restore"], ["local_runner.py data restore", "ID"]),
-        (["data", "restore", "abc"], ["data restore abc", "first 4 or more"]),
-        (["data", "restore", "abcd"], ["data restore abcd", "it knows none"]),
+        (["data", "restore", "abc"], ["data: restore abc", "first 4 or more"]),
+        (["data", "restore", "abcd"], ["data: restore abcd", "it knows none"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(tmp_path, flags, words):

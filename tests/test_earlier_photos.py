@@ -1,6 +1,7 @@
 """Whole ingestions of one data folder whose photos change, and of what it held at first."""
 
 import io
+import shutil
 
 import numpy as np
 from PIL import Image
@@ -54,3 +55,11 @@ def test_a_run_on_an_earlier_version_gives_its_records_from_the_cache(tmp_path):
     assert list(rows) == [second, first]
     assert " 28     2  DVC (storage), last seen in " in rows[first]
     assert f" 27     1  last seen in {data}; last run " in rows[second]
+
+    shutil.rmtree(project.output / "inputs")
+    _, printed = project.run("data")
+    assert f"{second}  " in printed
+    assert " 27     1  gone; last run " in printed
+    code, printed = project.run("--data_version", second)
+    assert code == 2
+    assert "nothing says where it was seen" in printed

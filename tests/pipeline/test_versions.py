@@ -403,6 +403,22 @@ def test_put_list_and_restore_say_what_they_did(tmp_path):
     assert versions.known(str(output))[0].folder == f"{output}/versions/restored/{version}"
 
 
+def test_a_remotes_secrets_are_used_and_are_in_no_log(kept):
+    output, data, _ = kept
+    (output / "versions" / ".dvc" / "config.local").write_text(
+        "['remote \"web\"']\n    url = http://127.0.0.1:9/x\n    password = swordfish\n"
+    )
+    photos(data)[0].write_bytes(b"changed")
+
+    code, printed = call("data", "put", "--data", str(data), "--remote", "web", output=output)
+
+    assert code == 1, printed
+    assert "dvc push failed" in printed
+    (log,) = (output / "logs").iterdir()
+    assert "dvc config: 0" in log.read_text()
+    assert "swordfish" not in printed + log.read_text()
+
+
 def test_a_plugin_that_lacks_is_exit_code_one_and_named(kept):
     output, data, _ = kept
 
