@@ -32,6 +32,9 @@ examples
   python local_runner.py --data photos --data_processing --image_size 160
   python local_runner.py --data photos --backbone mobilenet_v2 --weights mobilenet.weights.h5
 
+other commands (each with a --help of its own)
+  python local_runner.py schema               where the data do not fit the curated schema
+
 exit codes
   0 done, every model was pushed    1 a node failed    2 bad input, nothing was run
   3 done, but a gate refused a model    130 interrupted
@@ -80,6 +83,16 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="keep to the split lists of Stanford and Tsinghua Dogs (lists.tar; train.lst and "
         "validation.lst), to compare with published figures",
+    )
+    group.add_argument(
+        "--allow_anomalies",
+        action="store_true",
+        help="go on with data that DataGate finds wrong; the verdict says so for good",
+    )
+    group.add_argument(
+        "--trust_mtime",
+        action="store_true",
+        help="for very large data: don't read files whose size and time are those of the last run",
     )
 
 
@@ -174,6 +187,8 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         epochs=preset.epochs if arguments.epochs is None else arguments.epochs,
         batch_size=preset.batch_size if arguments.batch_size is None else arguments.batch_size,
         crop_margin=arguments.crop_margin,
+        trust_mtime=arguments.trust_mtime,
+        allow_anomalies=arguments.allow_anomalies,
         upstream_splits=arguments.upstream_splits,
         download=_downloads(arguments.download),
         views=tuple(view for view in _VIEW_HELP if getattr(arguments, view)),
@@ -189,9 +204,33 @@ def _downloads(text: str | None) -> tuple[tuple[str, str], ...]:
     return tuple((source.strip(), mirror.strip()) for source, _, mirror in parts)
 
 
+def schema(argv: list[str]) -> int:
+    """The command `schema`."""
+    result = _Parser(
+        "local_runner.py schema",
+        description="Shows where the statistics of the newest run do not fit the curated schemas "
+        "of schema/, and writes what these would be to fit: the output folder's schema/.",
+        allow_abbrev=False,
+    )
+    result.add_argument("--output", metavar="DIR", default="./output", help="default: ./output")
+    result.add_argument(
+        "--accept", action="store_true", help="replace the files of schema/ by the proposals"
+    )
+    arguments = result.parse_args(argv)
+    from pipeline import local
+
+    return local.review_schema(os.path.abspath(arguments.output), arguments.accept)
+
+
+_COMMANDS = {"schema": schema}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
+        if argv and argv[0] in _COMMANDS:
+            return _COMMANDS[argv[0]](argv[1:])
         settings = settings_lib.check(read_settings(parser().parse_args(argv)))
         from pipeline import local
 

@@ -46,6 +46,18 @@ def run(settings: Settings) -> int:
             raise
 
 
+def review_schema(output: str, accept: bool) -> int:
+    """Shows where the data do not fit the curated schemas (`schema_review.review`)."""
+    from pipeline import schema_review
+
+    logs = os.path.join(output, "logs")
+    if not os.path.isdir(logs):
+        raise SettingsError(f"--output {output}: no run was made there: run --data_processing first")
+    with quiet(os.path.join(logs, "schema.log")) as terminal:
+        schema_review.review(output, accept, terminal.say)
+    return OK
+
+
 def _make_folders(settings: Settings, run_id: str) -> str:
     """Makes the output folder ready and returns the path of the run's log."""
     logs = os.path.join(settings.output, "logs")

@@ -4,9 +4,10 @@ import dataclasses
 import glob
 import os
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
-from pipeline.settings import Pushed
+from pipeline.settings import Before, Pushed
 
 _DONE = {"COMPLETE": "run", "CACHED": "cached"}
 
@@ -61,6 +62,41 @@ class Store:
         artifacts = self._store.get_artifacts_by_type("PushedModel") if self._store else []
         found = [_pushed(item) for item in artifacts if _belongs_to(item, destination)]
         return sorted(found, key=lambda pushed: int(pushed.version), reverse=True)
+
+    def before(self, view: str, pushed: Pushed, shape: Mapping[str, Any]) -> Before | None:
+        """What the run left of a view that first pushed a version; None when it is gone.
+
+        Args:
+          view: its name.
+          pushed: the version.
+          shape: parameters of ImageExampleGen; photos of another shape have other statistics.
+        """
+        nodes = self._nodes_behind(pushed)
+        ledger = self.uri(nodes.get("SplitAssigner"), "splits")
+        if not ledger:
+            return None
+        records = nodes.get(f"ImageExampleGen_{view}")
+        same = records is not None and all(
+            records.parameters.get(key) == value for key, value in shape.items()
+        )
+        node = nodes.get(f"StatisticsGen_{view}") if same else None
+        return Before(pushed.data_version, ledger, self.uri(node, "statistics"))
+
+    def _nodes_behind(self, pushed: Pushed) -> dict[str, Node]:
+        """The nodes of the run that wrote a pushed version."""
+        events = self._store.get_events_by_artifact_ids([pushed.artifact])
+        writers = sorted(event.execution_id for event in events if _is_output(event))
+        for context in self._store.get_contexts_by_execution(writers[0]) if writers else ():
+            if context.type == "pipeline_run":
+                return self.nodes(context.name)
+        return {}
+
+    def uri(self, node: Node | None, key: str) -> str:
+        """Where an output of a node lies, "" when it is not there."""
+        if node is None or node.state == "failed":
+            return ""
+        artifact = self.outputs(node).get(key)
+        return artifact.uri if artifact is not None and os.path.isdir(artifact.uri) else ""
 
     def end_abandoned(self, pipeline_root: str) -> list[str]:
         """Ends the executions that a killed run left open, and removes what they had written.
@@ -151,4 +187,6 @@ def _pushed(artifact: Any) -> Pushed:
         _text(artifact, "fingerprint"),
         _text(artifact, "model_uri"),
         os.path.isdir(_text(artifact, "pushed_destination")),
+        _text(artifact, "data_version"),
+        artifact.id,
     )
