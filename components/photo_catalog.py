@@ -151,6 +151,8 @@ def look(photo: Photo, reader: Reader) -> Photo:
     Raises:
       DataError: it is not the photo that was digested when the run began.
     """
+    if photo.reason == Reason.NOT_DOWNLOADED:
+        return photo
     try:
         data = reader.photo(photo)
         grey, width, height = pixels.glance(data, perceptual.SIDE)

@@ -52,7 +52,9 @@ def review_schema(output: str, accept: bool) -> int:
 
     logs = os.path.join(output, "logs")
     if not os.path.isdir(logs):
-        raise SettingsError(f"--output {output}: no run was made there: run --data_processing first")
+        raise SettingsError(
+            f"--output {output}: no run was made there: run --data_processing first"
+        )
     with quiet(os.path.join(logs, "schema.log")) as terminal:
         schema_review.review(output, accept, terminal.say)
     return OK
