@@ -37,6 +37,7 @@ class Distance:
       other: the other split, or the other run's data version.
       value: bits, 0 to 1.
       bound: what the schema allows, and what chance does.
+      detail: what differs most, for people.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Distance:
     other: str
     value: float
     bound: float
+    detail: str
 
 
 def statistics_of(uri: str) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def skew(statistics: Mapping[str, Any], schema: Any, sizes: Mapping[str, float])
         train, other = statistics["train"], statistics[split]
         allowed = _with_chance(schema, SKEW, (train, other), (sizes["train"], sizes[split]))
         measured = tfdv.validate_statistics(train, allowed, serving_statistics=other)
-        found += list(_distances(measured, SKEW, split))
+        found += list(_distances(measured, SKEW, split, train, other))
     return found
 
 
@@ -119,14 +121,34 @@ def drift(now: Any, before: Any, schema: Any, sizes: Sequence[float], name: str)
     """
     allowed = _with_chance(schema, DRIFT, (now, before), sizes)
     measured = tfdv.validate_statistics(now, allowed, previous_statistics=before)
-    return list(_distances(measured, DRIFT, name))
+    return list(_distances(measured, DRIFT, name, before, now))
 
 
-def _distances(measured: Any, kind: str, other: str) -> Iterator[Distance]:
+def _distances(measured: Any, kind: str, other: str, first: Any, second: Any) -> Iterator[Distance]:
     for item in measured.drift_skew_info:
         for found in getattr(item, f"{kind}_measurements"):
             name = ".".join(item.path.step)
-            yield Distance(kind, name, other, found.value, found.threshold)
+            detail = _detail(_feature(first, name), _feature(second, name))
+            yield Distance(kind, name, other, found.value, found.threshold, detail)
+
+
+def _detail(first: Any, second: Any) -> str:
+    """The means of a numeric feature, or the class whose share differs most."""
+    if first.WhichOneof("stats") == "num_stats":
+        return f"mean {first.num_stats.mean:.2f}, then {second.num_stats.mean:.2f}"
+    shares = [_shares(feature) for feature in (first, second)]
+    one, two = (
+        {name: share.get(name, 0.0) for name in {*shares[0], *shares[1]}} for share in shares
+    )
+    name = max(sorted(one), key=lambda name: abs(one[name] - two[name]))
+    return f"most in {name}: {one[name]:.1%}, then {two[name]:.1%}"
+
+
+def _shares(feature: Any) -> dict[str, float]:
+    """The share of each value of a text feature."""
+    buckets = feature.string_stats.rank_histogram.buckets
+    total = sum(bucket.sample_count for bucket in buckets) or 1.0
+    return {bucket.label: bucket.sample_count / total for bucket in buckets}
 
 
 def _with_chance(schema: Any, kind: str, samples: Sequence[Any], sizes: Sequence[float]) -> Any:
@@ -197,10 +219,11 @@ def too_far(view: str, distances: Iterable[Distance]) -> list[str]:
     """The distances beyond their bounds, as sentences."""
     return [
         f"{view}: {found.feature} differs between train and {found.other} by {found.value:.3f} "
-        f"(Jensen-Shannon), at most {found.bound:.3f} is allowed"
+        f"(Jensen-Shannon), at most {found.bound:.3f} is allowed; {found.detail}"
         if found.kind == SKEW
         else f"{view}: {found.feature} has drifted by {found.value:.3f} (Jensen-Shannon) from the "
-        f"last blessed run's data ({found.other}), at most {found.bound:.3f} is allowed"
+        f"last blessed run's data ({found.other}), at most {found.bound:.3f} is allowed; "
+        f"{found.detail}"
         for found in distances
         if found.value > found.bound
     ]

@@ -1,6 +1,7 @@
 """A planned run: the compiled graph, TFX's LocalDagRunner, and what came of it."""
 
 import dataclasses
+import itertools
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -133,9 +134,20 @@ def _with_earlier_runs(settings: Settings) -> Settings:
 def _before(
     store: Store, view: str, versions: Sequence[Pushed], own: str, settings: Settings
 ) -> Before | None:
-    """What the newest pushed version was trained on, where that were other data."""
-    pushed = next((item for item in versions if item.data_version not in ("", own)), None)
-    return store.before(view, pushed, graph.shape(settings, view)) if pushed else None
+    """What the last version was trained on that was pushed before this data's first one.
+
+    So data that were blessed once are compared with the same data as then, whatever came later.
+
+    Args:
+      store: ML Metadata.
+      view: its name.
+      versions: of the view's model, newest first.
+      own: version of this run's data.
+      settings: of this run.
+    """
+    earlier = itertools.takewhile(lambda item: item.data_version != own, reversed(versions))
+    known = [pushed for pushed in earlier if pushed.data_version]
+    return store.before(view, known[-1], graph.shape(settings, view)) if known else None
 
 
 def _why(error: BaseException) -> str:

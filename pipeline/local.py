@@ -133,7 +133,7 @@ def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> 
     execution = Execution(settings, run_id)
     terminal.nodes = len(execution.plan.nodes)
     error = execution.run(terminal)
-    summary = execution.summary()
+    summary = execution.summary() | {"error": str(error) if error else None}
     path = summaries.write(summary, settings.output)
     for line in report.lines(execution.settings, summary, time.monotonic() - start):
         terminal.say(line)

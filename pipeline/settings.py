@@ -39,7 +39,7 @@ class Inputs:
       weights: folder that holds the start weights, None to start from random ones.
       weights_digest: of their content.
       baselines: by model, the candidates to compare with, newest first.
-      before: by view, what the last run on other data left whose model was blessed.
+      before: by view, what an earlier run on other data left whose model was blessed.
     """
 
     data: str
