@@ -20,9 +20,9 @@ def lines(settings: Settings, summary: Mapping[str, Any], seconds: float) -> Ite
     """
     yield ""
     yield from _photos(settings, summary)
-    yield from _data(summary["data"])
     yield from _table("breed", _BREED, summary["breed"])
     yield from _table("match", _MATCH, _by_model(summary["match"]))
+    yield from _data(summary["data"])
     for gate in summary["gates"]:
         yield f"gate {gate['gate']}: {'passed' if gate['passed'] else 'REFUSED'}"
         yield from (f"  {reason}" for reason in gate["reasons"])
@@ -82,7 +82,6 @@ def _data(data: Mapping[str, Any]) -> Iterator[str]:
             f"  in {differences} points the data suggest another schema than the curated one "
             "(summary.json lists them)"
         )
-    yield ""
 
 
 def _remarks(summary: Mapping[str, Any]) -> Iterator[str]:
