@@ -38,7 +38,8 @@ format: env  ## rewrite the code in the project's format
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench: env  ## measure ingestion (ARGS="--data photos" to measure on photos of your own)
+bench: env  ## measure reading and ingestion (ARGS="--data photos" to measure on photos of your own)
+	$(PYTHON) benchmarks/reading.py
 	$(PYTHON) benchmarks/ingest.py $(ARGS)
 
 lock: $(UV)  ## resolve pyproject.toml into requirements.lock again

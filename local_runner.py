@@ -33,7 +33,10 @@ examples
   python local_runner.py --data photos --data_processing --image_size 160
   python local_runner.py --data photos --backbone mobilenet_v2 --weights mobilenet.weights.h5
   python local_runner.py --data_version 3fa9c1d20b7e
-  python local_runner.py data --help       (lists, keeps and restores versions of the photos)
+
+other commands (each with a --help of its own)
+  python local_runner.py data                 versions of the photos: list, keep, restore
+  python local_runner.py schema               where the data do not fit the curated schema
 
 exit codes
   0 done, every model was pushed    1 a node failed    2 bad input, nothing was run
@@ -82,6 +85,16 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="keep to the split lists of Stanford and Tsinghua Dogs (lists.tar; train.lst and "
         "validation.lst), to compare with published figures",
+    )
+    group.add_argument(
+        "--allow_anomalies",
+        action="store_true",
+        help="go on with data that DataGate finds wrong; the verdict says so for good",
+    )
+    group.add_argument(
+        "--trust_mtime",
+        action="store_true",
+        help="for very large data: don't read files whose size and time are those of the last run",
     )
 
 
@@ -176,6 +189,8 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         epochs=preset.epochs if arguments.epochs is None else arguments.epochs,
         batch_size=preset.batch_size if arguments.batch_size is None else arguments.batch_size,
         crop_margin=arguments.crop_margin,
+        trust_mtime=arguments.trust_mtime,
+        allow_anomalies=arguments.allow_anomalies,
         upstream_splits=arguments.upstream_splits,
         download=_downloads(arguments.download),
         views=tuple(view for view in _VIEW_HELP if getattr(arguments, view)),
@@ -200,14 +215,40 @@ def _downloads(text: str | None) -> tuple[tuple[str, str], ...]:
     return tuple((source.strip(), mirror.strip()) for source, _, mirror in parts)
 
 
+def schema(argv: list[str]) -> int:
+    """The command `schema`."""
+    result = Parser(
+        "local_runner.py schema",
+        description="Shows where the statistics of the newest run do not fit the curated schemas "
+        "of schema/, and writes what these would be to fit: the output folder's schema/.",
+        allow_abbrev=False,
+    )
+    result.add_argument("--output", metavar="DIR", default="./output", help="default: ./output")
+    result.add_argument(
+        "--accept", action="store_true", help="replace the files of schema/ by the proposals"
+    )
+    arguments = result.parse_args(argv)
+    from pipeline import local
+
+    return local.review_schema(os.path.abspath(arguments.output), arguments.accept)
+
+
+def data(argv: list[str]) -> int:
+    """The command `data`."""
+    from pipeline import data_command
+
+    return data_command.main(argv)
+
+
+_COMMANDS = {"data": data, "schema": schema}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["data"]:
-        from pipeline import data_command
-
-        return data_command.main(argv[1:])
     try:
+        if argv and argv[0] in _COMMANDS:
+            return _COMMANDS[argv[0]](argv[1:])
         settings = settings_lib.check(read_settings(parser().parse_args(argv)))
         from pipeline import local
 

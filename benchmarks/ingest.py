@@ -85,7 +85,7 @@ def _originals(source: str) -> Iterator[tuple[str, bytes, tuple[float, float, fl
     reader = dataset.Reader(source)
     for photo in photo_catalog.list_photos(entries, breeds, source):
         if photo.source == "stanford" and not photo_catalog.look(photo, reader).reason:
-            data = reader(photo.uri, photo.offset, photo.size, photo.unpacked)
+            data = reader.photo(photo)
             yield photo.photo_id.split("/")[2], data, photo.body_box
 
 
@@ -193,7 +193,7 @@ def _write_shard(job: tuple) -> None:
     reader = Reader(data)
     with tf.io.TFRecordWriter(os.path.join(folder, name.replace("/", "-"))) as writer:
         for photo in photos:
-            content = reader(photo.uri, photo.offset, photo.size, photo.unpacked)
+            content = reader.photo(photo)
             writer.write(image_example_gen.to_example(photo, content, shape, breeds))
 
 

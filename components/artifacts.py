@@ -11,27 +11,28 @@ class Dataset(tfx.dsl.Artifact):
     """Where every file of a data folder lies (`entries.jsonl`); `digest` names its content."""
 
     TYPE_NAME = "SpottedDataset"
-    PROPERTIES = {"digest": _STRING, "files": _INT, "ignored": _INT}
+    PROPERTIES = {"digest": _STRING, "data_version": _STRING, "files": _INT, "ignored": _INT}
 
 
 class PhotoCatalog(tfx.dsl.Artifact):
     """One row for every offered photo, before the split (`photos-*.jsonl`)."""
 
     TYPE_NAME = "SpottedPhotoCatalog"
-    PROPERTIES = {"offered": _INT, "accepted": _INT, "rejected": _INT}
+    PROPERTIES = {"data_version": _STRING, "offered": _INT, "accepted": _INT, "rejected": _INT}
 
 
 class SplitManifest(tfx.dsl.Artifact):
     """The ledger: every offered photo with its split or its reason (`photos-*.jsonl`, CSVs)."""
 
     TYPE_NAME = "SpottedSplitManifest"
-    PROPERTIES = {"offered": _INT, "accepted": _INT, "rejected": _INT}
+    PROPERTIES = {"data_version": _STRING, "offered": _INT, "accepted": _INT, "rejected": _INT}
 
 
 class DataVerdict(tfx.dsl.Artifact):
-    """What DataGate checked, and that it passed (`verdict.json`)."""
+    """What DataGate found (`verdict.json`); `passed` is 0 where the user let it go on."""
 
     TYPE_NAME = "SpottedDataVerdict"
+    PROPERTIES = {"data_version": _STRING, "passed": _INT, "problems": _INT, "warnings": _INT}
 
 
 class Embeddings(tfx.dsl.Artifact):

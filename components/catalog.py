@@ -37,6 +37,7 @@ class Photo:
       licence: under which the photo came.
       phash: perceptual hash (`models.perceptual`), "" when it can't be read.
       group: of near copies, known by one of their ids; None when it has none.
+      copy_of: the photo that it is an exact or a near copy of, where it was rejected for that.
       listed: train or test where the source's own split lists name it.
       unlisted: the breed as the source spells it, where the vocabulary does not have it.
       split: train, val or test once assigned.
@@ -61,6 +62,7 @@ class Photo:
     views: tuple[str, ...] = ()
     phash: str = ""
     group: str | None = None
+    copy_of: str | None = None
     listed: str | None = None
     unlisted: str = ""
     split: str | None = None

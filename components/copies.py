@@ -85,7 +85,11 @@ def _copy(photo: Photo, reason: Reason, original: Photo) -> Photo:
         if own and said and own != said
     )
     return dataclasses.replace(
-        photo, reason=reason, detail=f"of {original.photo_id}{other}", group=None
+        photo,
+        reason=reason,
+        detail=f"of {original.photo_id}{other}",
+        group=None,
+        copy_of=original.photo_id,
     )
 
 

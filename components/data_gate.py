@@ -1,142 +1,266 @@
 """DataGate: a wrong data set never reaches a trainer."""
 
+import dataclasses
 import json
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow_data_validation as tfdv
-from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
-from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.dsl.io import fileio
-from tfx.types import standard_artifacts
+from tfx.types import BaseChannel, channel_utils, component_spec, standard_artifacts
 
-from components import artifacts, catalog, copies
-from components.catalog import Photo
+from components import artifacts, catalog, ledger_checks, statistics_checks
+from components.catalog import SPLITS, Photo
+from components.ledger_checks import Bounds
 from components.sources.base import DataError
+from models import examples
 
-_SHOWN = 5  # examples of a problem that a message lists
+VERDICT = "verdict.json"
+_SHOWN = 20  # problems that a message lists; the verdict has all
+# What the gate reads of each view that is built: key after `<view>_` -> its type.
+OF_A_VIEW = {
+    "statistics": standard_artifacts.ExampleStatistics,
+    "anomalies": standard_artifacts.ExampleAnomalies,
+    "schema": standard_artifacts.Schema,
+    "proposal": standard_artifacts.Schema,
+    "statistics_before": standard_artifacts.ExampleStatistics,
+    "ledger_before": artifacts.SplitManifest,
+}
 
 
-@component
-def DataGate(  # noqa: N802 - TFX names the node after the function
-    splits: InputArtifact[artifacts.SplitManifest],
-    verdict: OutputArtifact[artifacts.DataVerdict],
-    code: Parameter[str],
-    cropped_anomalies: InputArtifact[standard_artifacts.ExampleAnomalies] = None,
-    cropped_statistics: InputArtifact[standard_artifacts.ExampleStatistics] = None,
-    uncropped_anomalies: InputArtifact[standard_artifacts.ExampleAnomalies] = None,
-    uncropped_statistics: InputArtifact[standard_artifacts.ExampleStatistics] = None,
-    individual_anomalies: InputArtifact[standard_artifacts.ExampleAnomalies] = None,
-    individual_statistics: InputArtifact[standard_artifacts.ExampleStatistics] = None,
+@dataclasses.dataclass
+class Findings:
+    """What is wrong with a data set, and what is only worth a look.
+
+    Attributes:
+      problems: sentences; one ends the run.
+      warnings: sentences.
+      schema: where the curated schemas and this run's proposals differ.
+      distances: by view, what was measured between splits and between runs.
+      examples: by view and split, how many there are.
+    """
+
+    problems: list[str] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    schema: list[str] = dataclasses.field(default_factory=list)
+    distances: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
+    examples: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+
+
+class Executor(base_executor.BaseExecutor):
+    """Reads the ledger and what TFDV found, and ends the run when the data set is wrong.
+
+    Reads: `splits`, the ledger; for each view that is built `<view>_statistics` (StatisticsGen),
+    `<view>_anomalies` (ExampleValidator), `<view>_schema` (the curated one), `<view>_proposal`
+    (SchemaGen); and, where a model of that view was blessed on other data, that run's
+    `<view>_statistics_before` and `<view>_ledger_before`.
+    Writes: `verdict`, with `verdict.json`.
+    """
+
+    def Do(  # noqa: N802 - TFX calls it so
+        self,
+        input_dict: dict[str, list[Any]],
+        output_dict: dict[str, list[Any]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Checks everything.
+
+        Raises:
+          DataError: something is wrong and not allowed; the message lists what, where, how many.
+        """
+        (splits,), (verdict,) = input_dict["splits"], output_dict["verdict"]
+        photos = list(catalog.read(splits.uri))
+        bounds = Bounds(**json.loads(exec_properties["bounds"]))
+        found = check_ledger(photos, bounds)
+        for view in catalog.VIEWS:
+            read = {key: input_dict.get(f"{view}_{key}") for key in OF_A_VIEW}
+            inputs = {key: artifact[0] for key, artifact in read.items() if artifact}
+            if inputs:
+                check_view(found, photos, view, inputs, bounds, bool(exec_properties["upstream"]))
+        found.problems = list(dict.fromkeys(found.problems))  # views may find the same
+        allowed = bool(exec_properties["allow_anomalies"])
+        if found.problems and not allowed:
+            raise DataError(message(found.problems))
+        _write(verdict, found, splits.data_version or "")
+
+
+def check_ledger(photos: Sequence[Photo], bounds: Bounds) -> Findings:
+    """Checks what needs no view."""
+    disagreeing, some = ledger_checks.disagreeing_copies(photos, bounds)
+    return Findings(
+        problems=[
+            *ledger_checks.leaks(photos),
+            *ledger_checks.shared_dog_ids(photos),
+            *ledger_checks.mostly_rejected(photos, bounds.rejected),
+            *disagreeing,
+        ],
+        warnings=some,
+    )
+
+
+def check_view(
+    found: Findings,
+    photos: Sequence[Photo],
+    view: str,
+    inputs: Mapping[str, Any],
+    bounds: Bounds,
+    upstream: bool,
 ) -> None:
-    """Ends the run when the data set is wrong.
+    """Checks one view and adds what it finds.
 
     Args:
-      splits: read: the ledger.
-      verdict: written: what was checked.
-      code: digest of the code, for the cache.
-      cropped_anomalies: read: what ExampleValidator found in this view, when it is built.
-      cropped_statistics: read: what StatisticsGen counted in this view.
-      uncropped_anomalies: likewise.
-      uncropped_statistics: likewise.
-      individual_anomalies: likewise.
-      individual_statistics: likewise.
-
-    Raises:
-      DataError: a check failed; the message lists what, where and how many.
+      found: gets it.
+      photos: the ledger.
+      view: its name.
+      inputs: artifacts, by their keys in `OF_A_VIEW`.
+      bounds: what may be wrong.
+      upstream: the splits are those of the sources' own lists, so their shares are not ours.
     """
-    del code
-    views = {
-        "cropped": (cropped_anomalies, cropped_statistics),
-        "uncropped": (uncropped_anomalies, uncropped_statistics),
-        "individual": (individual_anomalies, individual_statistics),
+    statistics = statistics_checks.statistics_of(inputs["statistics"].uri)
+    counts = statistics_checks.example_counts(statistics)
+    schema = statistics_checks.read_schema(inputs["schema"].uri)
+    units = ledger_checks.units(photos, view)
+    sizes = {split: ledger_checks.effective(units, split) for split in SPLITS}
+    distances = statistics_checks.skew(statistics, schema, sizes)
+    found.problems += ledger_checks.count_mismatches(photos, view, counts)
+    found.problems += statistics_checks.anomalies(inputs["anomalies"].uri, view)
+    if not upstream:
+        found.problems += ledger_checks.uneven_shares(photos, view, bounds.share)
+    if view != "individual":
+        found.problems += ledger_checks.missing_breeds(photos, view)
+        found.warnings += ledger_checks.few_photos(photos, view)
+    if "ledger_before" in inputs:
+        distances += _compare(found, photos, view, inputs, bounds)
+    found.problems += statistics_checks.too_far(view, distances)
+    found.warnings += ledger_checks.tiny_dogs(photos, view, bounds.tiny)
+    found.warnings += statistics_checks.odd_photos(statistics, view, _least(bounds))
+    proposal = statistics_checks.read_schema(inputs["proposal"].uri)
+    differences = statistics_checks.schema_differences(schema, proposal)
+    found.schema += [f"{view}: {line}" for line in differences]
+    found.distances[view] = [dataclasses.asdict(distance) for distance in distances]
+    found.examples[view] = counts
+
+
+def _least(bounds: Bounds) -> dict[str, float]:
+    return {
+        examples.BRIGHTNESS: bounds.dark,
+        examples.SHARPNESS: bounds.flat,
+        examples.SATURATION: bounds.grey,
     }
-    photos = list(catalog.read(splits.uri))
-    problems = leaks(photos)
-    examples: dict[str, dict[str, int]] = {}
-    for view, (anomalies, statistics) in views.items():
-        if anomalies is not None and statistics is not None:
-            examples[view] = _example_counts(statistics.uri)
-            problems += count_mismatches(photos, view, examples[view])
-            problems += _anomalies(anomalies.uri, view)
-    if problems:
-        raise DataError(f"the data set has {len(problems)} problem(s):\n  " + "\n  ".join(problems))
-    with fileio.open(os.path.join(verdict.uri, "verdict.json"), "w") as file:
-        file.write(json.dumps({"passed": True, "examples": examples}, indent=1))
 
 
-def leaks(photos: Sequence[Photo]) -> list[str]:
-    """Names every dog, exact copy and near copy that stands in more than one split.
-
-    Near copies are found anew from the hashes: the gate takes nobody's word for it.
-    """
-    accepted = [photo for photo in photos if photo.split]
-    near = copies.near_groups(accepted)
-    problems = _parted("dog {}", accepted, lambda photo: photo.dog_id)
-    exact = _parted("one photo", accepted, lambda photo: photo.sha256)
-    nearly = _parted("one picture, copied,", accepted, lambda photo: near.get(photo.photo_id))
-    return problems + exact + nearly
-
-
-def _parted(what: str, photos: Iterable[Photo], key_of: Callable[[Photo], str | None]) -> list[str]:
-    """The keys whose photos stand in more than one split, with photos of each."""
-    of_key: defaultdict[str, dict[str, list[str]]] = defaultdict(dict)
-    for photo in photos:
-        key = key_of(photo)
-        if key:
-            of_key[key].setdefault(str(photo.split), []).append(photo.photo_id)
-    return [
-        f"{what.format(key)} stands in "
-        + " and in ".join(f"{split} ({_some(names)})" for split, names in sorted(found.items()))
-        for key, found in of_key.items()
-        if len(found) > 1
+def _compare(
+    found: Findings,
+    photos: Sequence[Photo],
+    view: str,
+    inputs: Mapping[str, Any],
+    bounds: Bounds,
+) -> list[statistics_checks.Distance]:
+    """Compares a view with that of the last run on other data whose model was blessed."""
+    manifest = inputs["ledger_before"]
+    before = [photo for photo in catalog.read(manifest.uri) if catalog.in_view(photo, view)]
+    version = str(manifest.data_version or "of unknown version")
+    if not ledger_checks.same_data(photos, before, bounds.same_data):
+        found.warnings.append(
+            f"{view}: hardly a photo of the last blessed run's data ({version}) is there: taken "
+            "for another data set, and not compared with it"
+        )
+        return []
+    found.problems += ledger_checks.relabelled(photos, before, bounds.relabelled)
+    found.problems += ledger_checks.lost(photos, before, bounds.lost)
+    if "statistics_before" not in inputs:
+        return []
+    sizes = [
+        ledger_checks.effective(ledger_checks.units(rows, view), "train")
+        for rows in (photos, before)
     ]
+    schema = statistics_checks.read_schema(inputs["schema"].uri)
+    now, then = (
+        statistics_checks.statistics_of(inputs[key].uri)["train"]
+        for key in ("statistics", "statistics_before")
+    )
+    return statistics_checks.drift(now, then, schema, sizes, version)
 
 
-def count_mismatches(photos: Iterable[Photo], view: str, examples: Mapping[str, int]) -> list[str]:
-    """Compares the number of Examples with the ledger, split by split; none may be empty."""
-    expected = Counter(photo.split for photo in photos if catalog.in_view(photo, view))
-    problems = []
-    for split in catalog.SPLITS:
-        if not expected[split]:
-            problems.append(f"{view}: the split {split} is empty: add photos")
-        if examples.get(split, 0) != expected[split]:
-            problems.append(
-                f"{view}: {split} has {examples.get(split, 0)} Examples, "
-                f"the ledger says {expected[split]}"
-            )
-    return problems
-
-
-def _example_counts(uri: str) -> dict[str, int]:
-    counts = {}
-    for split in catalog.SPLITS:
-        statistics = tfdv.load_stats_binary(os.path.join(uri, f"Split-{split}", "FeatureStats.pb"))
-        counts[split] = int(statistics.datasets[0].num_examples)
-    return counts
-
-
-def _anomalies(uri: str, view: str) -> list[str]:
-    problems = []
-    for split in catalog.SPLITS:
-        path = os.path.join(uri, f"Split-{split}", "SchemaDiff.pb")
-        found = _read_anomalies(path).anomaly_info
-        problems += [
-            f"{view}: {split}: feature {name}: {info.description or info.short_description}"
-            for name, info in sorted(found.items())
+def message(problems: Sequence[str]) -> str:
+    """What ends a run: what is wrong, and the two commands that help."""
+    more = len(problems) - _SHOWN
+    return "\n  ".join(
+        [
+            f"the data set has {len(problems)} problem(s):",
+            *problems[:_SHOWN],
+            *([f"… and {more} more"] if more > 0 else []),
+            "`local_runner.py schema` shows what the data say against the schema;",
+            "the same command with --allow_anomalies goes on all the same, on record",
         ]
-    return problems
+    )
 
 
-def _read_anomalies(path: str) -> Any:
-    from tensorflow_metadata.proto.v0 import anomalies_pb2
+def _write(verdict: Any, found: Findings, data_version: str) -> None:
+    passed = not found.problems
+    with fileio.open(os.path.join(verdict.uri, VERDICT), "w") as file:
+        file.write(json.dumps({"passed": passed, **dataclasses.asdict(found)}, indent=1))
+    verdict.data_version = data_version
+    verdict.passed = int(passed)
+    verdict.problems = len(found.problems)
+    verdict.warnings = len(found.warnings)
 
-    with fileio.open(path, "rb") as file:
-        return anomalies_pb2.Anomalies.FromString(file.read())
+
+class DataGateSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters of DataGate."""
+
+    PARAMETERS = {
+        "bounds": component_spec.ExecutionParameter(type=str),
+        "upstream": component_spec.ExecutionParameter(type=int),
+        "allow_anomalies": component_spec.ExecutionParameter(type=int),
+        "code": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "splits": component_spec.ChannelParameter(type=artifacts.SplitManifest),
+        **{
+            f"{view}_{key}": component_spec.ChannelParameter(type=kind, optional=True)
+            for view in catalog.VIEWS
+            for key, kind in OF_A_VIEW.items()
+        },
+    }
+    OUTPUTS = {"verdict": component_spec.ChannelParameter(type=artifacts.DataVerdict)}
 
 
-def _some(names: list[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(sorted(names)[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+class DataGate(base_component.BaseComponent):
+    """Ends the run when the data set is wrong; see `Executor`."""
+
+    SPEC_CLASS = DataGateSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        splits: BaseChannel,
+        bounds: str,
+        upstream: int,
+        allow_anomalies: int,
+        code: str,
+        **views: BaseChannel,
+    ):
+        """Makes the node.
+
+        Args:
+          splits: the ledger.
+          bounds: `Bounds` as JSON.
+          upstream: 1 when the splits are those of the sources' lists, else 0.
+          allow_anomalies: 1 to go on, on record, when something is wrong, else 0.
+          code: digest of the code, for the cache.
+          **views: `<view>_<key>` for every view that is built, see `OF_A_VIEW`.
+        """
+        verdict = channel_utils.as_channel([artifacts.DataVerdict()])
+        super().__init__(
+            DataGateSpec(
+                splits=splits,
+                bounds=bounds,
+                upstream=upstream,
+                allow_anomalies=allow_anomalies,
+                code=code,
+                verdict=verdict,
+                **views,
+            )
+        )

@@ -2,15 +2,19 @@
 
 import dataclasses
 import hashlib
+import json
 import os
 import posixpath
+import stat
 import threading
 import unicodedata
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import BinaryIO
 
 from components import archives, parallel
+from components.catalog import Photo
+from components.seen import Seen, Stamp
 from components.sources.base import (
     NOT_DOWNLOADED,
     RECORDS,
@@ -23,6 +27,9 @@ from components.sources.registry import SOURCES
 from models.progress import Rate
 
 _READ = 1 << 22
+# Larger files are digested in blocks of this, on all cores. No member of an archive is larger, so a
+# photo is one block, and has the same digest packed and unpacked.
+BLOCK = 1 << 28
 UNREADABLE = "unreadable"  # stands where the digest of a file would
 
 
@@ -54,6 +61,19 @@ class Dataset:
         lines = (f"{item.path}\0{item.sha256}\n" for item in self.containers)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
+    def write(self, file: str) -> None:
+        """Writes the containers as JSON lines, aside first."""
+        with open(f"{file}.partial", "w") as stream:
+            for item in self.containers:
+                stream.write(json.dumps(dataclasses.asdict(item)) + "\n")
+        os.replace(f"{file}.partial", file)
+
+    @classmethod
+    def read(cls, file: str) -> "Dataset":
+        """Reads what `write` wrote."""
+        with open(file) as stream:
+            return cls(tuple(Container(**json.loads(line)) for line in stream), ())
+
     @property
     def sources(self) -> list[str]:
         """The sources that have files here."""
@@ -61,7 +81,7 @@ class Dataset:
 
 
 def version_of(digest: str) -> str:
-    """The version id of a content: the first 12 hex digits of its digest."""
+    """The id of a data version: the beginning of the digest of its content."""
     return digest[:12]
 
 
@@ -162,32 +182,102 @@ def _cannot_list(error: OSError) -> None:
         ) from error
 
 
-def read_dataset(data: str) -> Dataset:
-    """Reads every claimed file once, on all cores, for its sha256.
+def read_dataset(data: str, before: Seen | None = None) -> Dataset:
+    """Reads every claimed file once, on all cores, for its digest.
+
+    Args:
+      data: the folder.
+      before: a file of which this knows the digest is not read; gets the digests of the others.
 
     Raises:
       DataError: as `list_containers`, or a file can't be read.
     """
     claimed, ignored = list_containers(data)
-    rate = Rate("reading data", len(claimed), "files")
-
-    def read(item: tuple[str, str]) -> Container:
-        source, path = item
-        full = posixpath.join(data, path)
-        try:
-            if os.path.exists(full) and not os.path.isfile(full):
-                raise OSError(0, "it is no regular file")
-            return Container(source, path, os.path.getsize(full), sha256_of_file(full))
-        except OSError as error:
-            if is_photo(path):  # one photo is a row of the ledger, not the end of the run
-                return Container(source, path, 0, UNREADABLE)
-            raise DataError(f"{full} can't be read ({error.strerror}): mend or move it") from error
-
-    containers = []
-    for container in parallel.each(read, claimed):
-        containers.append(container)
-        rate.add(1)
+    before = Seen() if before is None else before
+    stamps = {path: _stamp(posixpath.join(data, path)) for _, path in claimed}
+    known = {path: before.digest(path, stamp) for path, stamp in stamps.items() if stamp}
+    digests = {path: digest for path, digest in known.items() if digest}
+    digests |= _digest_all(data, [path for _, path in claimed if path not in digests], stamps)
+    for path, digest in digests.items():
+        if stamp := stamps[path]:
+            before.note(path, stamp, digest)
+    containers = (
+        Container(source, path, (stamps[path] or (0, 0))[0], digests[path])
+        for source, path in claimed
+    )
     return Dataset(tuple(containers), tuple(ignored))
+
+
+def _stamp(path: str) -> Stamp | None:
+    """Size and time of modification of a regular file, None for all else."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
+def _digest_all(
+    data: str, paths: Sequence[str], stamps: Mapping[str, Stamp | None]
+) -> dict[str, str]:
+    """The digest of every file, `UNREADABLE` for a photo that can't be read."""
+    rate = Rate("reading data", len(paths), "files")
+    small = [path for path in paths if (stamps[path] or (0, 0))[0] <= BLOCK]
+    digests = {}
+
+    def read(path: str) -> str:
+        return _digest_file(posixpath.join(data, path))
+
+    for path, digest in zip(small, parallel.each(read, small), strict=True):
+        digests[path] = digest
+        rate.add(1)
+    for path in paths:
+        if path not in digests:
+            digests[path] = digest_in_blocks(posixpath.join(data, path))
+            rate.add(1)
+    return digests
+
+
+def _digest_file(path: str) -> str:
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise OSError(0, "it is no regular file")
+        return sha256_of_file(path)
+    except OSError as error:
+        if is_photo(path):  # one photo is a row of the ledger, not the end of the run
+            return UNREADABLE
+        raise DataError(f"{path} can't be read ({error.strerror}): mend or move it") from error
+
+
+def digest_in_blocks(path: str, block: int = BLOCK) -> str:
+    """Sha256 over the sha256 of every block of a file, the blocks read on all cores.
+
+    Raises:
+      DataError: the file can't be read.
+    """
+
+    def digest(start: int) -> bytes:
+        found, end = hashlib.sha256(), start + block
+        for offset in range(start, end, _READ):
+            found.update(os.pread(stream.fileno(), min(_READ, end - offset), offset))
+        return found.digest()
+
+    try:
+        with open(path, "rb") as stream:
+            starts = range(0, os.fstat(stream.fileno()).st_size, block)
+            return hashlib.sha256(b"".join(parallel.each(digest, starts, batch=1))).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} can't be read ({error.strerror}): mend or move it") from error
+
+
+def digest_of_file(path: str) -> str:
+    """The digest that a file has as a container.
+
+    Raises:
+      OSError: it can't be read.
+      DataError: it is large, and can't be read.
+    """
+    return digest_in_blocks(path) if os.path.getsize(path) > BLOCK else sha256_of_file(path)
 
 
 def sha256_of_file(path: str) -> str:
@@ -223,6 +313,8 @@ def entries(data: str, dataset: Dataset) -> tuple[list[Entry], list[str]]:
         else:
             # By its real path: messages are about the user's file, not about a link to it.
             path = os.path.realpath(posixpath.join(data, container.path))
+            if digest_of_file(path) != container.sha256:
+                raise _changed(path)
             own, foreign = _members(source, container, path)
             found += own
             left += foreign
@@ -282,6 +374,13 @@ def _digest(file: int, member: archives.Member, path: str) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _changed(path: str) -> DataError:
+    return DataError(
+        f"{os.path.realpath(path)} is not what it was when the run began (or, with --trust_mtime, "
+        "when it was last read): start the run again, without --trust_mtime"
+    )
+
+
 class Reader:
     """Reads entries by offset, from any thread, keeping the last file open between reads."""
 
@@ -313,9 +412,29 @@ class Reader:
             data = self._file.read(size)
         return archives.inflate(data, unpacked)
 
+    def _checked(self, container: str, offset: int, size: int, unpacked: int, sha256: str) -> bytes:
+        try:
+            data = self(container, offset, size, unpacked)
+        except ValueError as error:
+            raise _changed(posixpath.join(self._data, container)) from error
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise _changed(posixpath.join(self._data, container))
+        return data
+
     def entry(self, entry: Entry) -> bytes:
-        """The bytes of one entry."""
-        return self(entry.container, entry.offset, entry.size, entry.unpacked)
+        """The bytes of one entry, if they are still those that were digested.
+
+        Raises:
+          OSError: the file can't be read.
+          DataError: the content is another one than when the run began.
+        """
+        return self._checked(
+            entry.container, entry.offset, entry.size, entry.unpacked, entry.sha256
+        )
+
+    def photo(self, photo: Photo) -> bytes:
+        """The bytes of a photo; raises as `entry` does."""
+        return self._checked(photo.uri, photo.offset, photo.size, photo.unpacked, photo.sha256)
 
     def close(self) -> None:
         """Closes what is open."""

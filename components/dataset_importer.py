@@ -9,7 +9,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 
 from components import artifacts, dataset
-from components.sources.base import DataError, Entry
+from components.sources.base import Entry
 
 IGNORED = "ignored.json"  # members of archives that belong to no source
 
@@ -17,6 +17,7 @@ IGNORED = "ignored.json"  # members of archives that belong to no source
 @component
 def DatasetImporter(  # noqa: N802 - TFX names the node after the function
     data: Parameter[str],
+    listing: Parameter[str],
     digest: Parameter[str],
     code: Parameter[str],
     entries: OutputArtifact[artifacts.Dataset],
@@ -25,22 +26,25 @@ def DatasetImporter(  # noqa: N802 - TFX names the node after the function
 
     Args:
       data: the content-addressed folder.
-      digest: of its content, as the runner read it.
+      listing: what the runner read: every file that counts, with its digest.
+      digest: of the whole content.
       code: digest of the code, for the cache.
       entries: written: one row for every file, those in archives one by one; and `ignored.json`.
 
     Raises:
-      DataError: the content is not what the digest says, or an archive is damaged.
+      DataError: an archive is damaged, or another one than the runner read.
+      RuntimeError: the listing is not of this digest.
     """
     del code
-    found = dataset.read_dataset(data)
+    found = dataset.Dataset.read(listing)
     if found.digest != digest:
-        raise DataError(f"{data} changed while the run began: start it again")
+        raise RuntimeError(f"{listing} is not the listing of {digest}")
     rows, left = dataset.entries(data, found)
     write(entries.uri, rows)
     with fileio.open(os.path.join(entries.uri, IGNORED), "w") as file:
         file.write(json.dumps(left, indent=1))
     entries.digest = digest
+    entries.data_version = dataset.version_of(digest)
     entries.files = len(rows)
     entries.ignored = len(left)
 

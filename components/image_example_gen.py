@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import apache_beam as beam
 import numpy as np
@@ -89,6 +89,7 @@ def ImageExampleGen(  # noqa: N802 - TFX names the node after the function
     shape = Shape(view, image_size, crop_margin)
     write_shards(shards, data, examples.uri, shape, table, beam_pipeline)
     describe(examples)
+    examples.set_string_custom_property("data_version", splits.data_version)
 
 
 def write_shards(
@@ -205,7 +206,7 @@ class _WriteShard(beam.DoFn):
         with Reader(self._data) as reader, tf.io.TFRecordWriter(aside) as writer:
 
             def example(photo: Photo) -> bytes:
-                data = reader(photo.uri, photo.offset, photo.size, photo.unpacked)
+                data = reader.photo(photo)
                 return to_example(photo, data, self._shape, self._breeds)
 
             for record in parallel.each(example, photos):
@@ -247,7 +248,7 @@ def _features(
     photo: Photo, image: np.ndarray, breeds: vocabulary.Vocabulary
 ) -> dict[str, examples.Value]:
     """What every view's Example holds."""
-    brightness, sharpness = pixels.quality(image)
+    brightness, sharpness, saturation = pixels.quality(image)
     features: dict[str, examples.Value] = {
         examples.ENCODED: pixels.encode(image),
         examples.FORMAT: "jpeg",
@@ -260,6 +261,7 @@ def _features(
         examples.ORIGINAL_HEIGHT: photo.height,
         examples.BRIGHTNESS: brightness,
         examples.SHARPNESS: sharpness,
+        examples.SATURATION: saturation,
     }
     if photo.breed:
         features[examples.BREED] = photo.breed
@@ -288,6 +290,24 @@ def box_features(
         "ymax": [(top + box[3] * scale_y) / side for box in photo.bodies],
     }
     named: dict[str, examples.Value] = {examples.BOX[edge]: boxes[edge] for edge in boxes}
+    named[examples.BOX_AREA] = areas(boxes, side)
     if isinstance(label, int):
         named[examples.BOX_LABEL] = [label + 1] * len(photo.bodies)
     return named | {examples.BOX_CLASS: [photo.breed or "dog"] * len(photo.bodies)}
+
+
+def areas(boxes: Mapping[str, Sequence[float]], side: int) -> list[float]:
+    """The area of each box, pixels of the record; 0 or less where one is turned inside out.
+
+    No schema can say that xmin is less than xmax, but it can say that an area is positive.
+
+    Args:
+      boxes: xmin, ymin, xmax and ymax -> one value a box, relative to the square.
+      side: of the square, pixels.
+    """
+    return [
+        min(xmax - xmin, ymax - ymin) * abs(max(xmax - xmin, ymax - ymin)) * side**2
+        for xmin, ymin, xmax, ymax in zip(
+            boxes["xmin"], boxes["ymin"], boxes["xmax"], boxes["ymax"], strict=True
+        )
+    ]

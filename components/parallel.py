@@ -18,14 +18,16 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def each(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
+def each(
+    function: Callable[[_Item], _Result], items: Sequence[_Item], batch: int = BATCH
+) -> Iterator[_Result]:
     """The function's results, in the order of the items; what it raises is raised here."""
 
-    def batch(start: int) -> list[_Result]:
-        return [function(item) for item in items[start : start + BATCH]]
+    def some(start: int) -> list[_Result]:
+        return [function(item) for item in items[start : start + batch]]
 
-    starts = range(0, len(items), BATCH)
-    for results in _pool().map(batch, starts) if cores() > 1 else map(batch, starts):
+    starts = range(0, len(items), batch)
+    for results in _pool().map(some, starts) if cores() > 1 else map(some, starts):
         yield from results
 
 

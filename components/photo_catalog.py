@@ -17,7 +17,7 @@ from tfx.dsl.io import fileio
 from components import artifacts, catalog, copies, dataset_importer, parallel
 from components.catalog import Photo
 from components.dataset import Reader
-from components.sources.base import Entry, Offer, Reason
+from components.sources.base import DataError, Entry, Offer, Reason
 from components.sources.registry import SOURCES
 from models import perceptual, pixels, progress, vocabulary
 from models.geometry import Box
@@ -54,6 +54,7 @@ def PhotoCatalog(  # noqa: N802 - TFX names the node after the function
     fileio.rmtree(looked)
     if len(rows) != len(offered):
         raise RuntimeError(f"{len(offered)} photos were offered, {len(rows)} were written")
+    photos.data_version = entries.data_version
     photos.offered = len(rows)
     photos.rejected = sum(1 for row in rows if row.reason)
     photos.accepted = photos.offered - photos.rejected
@@ -145,10 +146,18 @@ class _Look(beam.DoFn):
 
 
 def look(photo: Photo, reader: Reader) -> Photo:
-    """Reads a photo to its last row, hashes it, and checks its boxes against its frame."""
+    """Reads a photo to its last row, hashes it, and checks its boxes against its frame.
+
+    Raises:
+      DataError: it is not the photo that was digested when the run began.
+    """
+    if photo.reason == Reason.NOT_DOWNLOADED:
+        return photo
     try:
-        data = reader(photo.uri, photo.offset, photo.size, photo.unpacked)
+        data = reader.photo(photo)
         grey, width, height = pixels.glance(data, perceptual.SIDE)
+    except DataError:
+        raise  # the photo is another one than was digested
     except (OSError, ValueError) as error:
         unread = photo.reason or Reason.UNREADABLE
         return dataclasses.replace(photo, reason=unread, detail=photo.detail or str(error))

@@ -19,6 +19,7 @@ def Pusher(  # noqa: N802 - TFX names the node after the function
     pushed_model: OutputArtifact[standard_artifacts.PushedModel],
     destination: Parameter[str],
     fingerprint: Parameter[str],
+    data_version: Parameter[str],
     code: Parameter[str],
 ) -> None:
     """Pushes a blessed model as the next version.
@@ -30,6 +31,7 @@ def Pusher(  # noqa: N802 - TFX names the node after the function
       destination: folder of this model's versions.
       fingerprint: digest of the data, code and settings that made the model; a later run looks for
         the newest version that has another one, as its baseline.
+      data_version: of the data that the model was trained on.
       code: digest of the code, for the cache.
     """
     del code
@@ -41,6 +43,7 @@ def Pusher(  # noqa: N802 - TFX names the node after the function
     pushed_model.set_string_custom_property("pushed_destination", path)
     pushed_model.set_string_custom_property("pushed_version", os.path.basename(path))
     pushed_model.set_string_custom_property("fingerprint", fingerprint)
+    pushed_model.set_string_custom_property("data_version", data_version)
     pushed_model.set_string_custom_property("model_uri", model.uri)
 
 

@@ -60,6 +60,7 @@ def SplitAssigner(  # noqa: N802 - TFX names the node after the function
             _write(splits.uri, f"{view}-{split}.csv", manifest(rows, view, split))
     _write(splits.uri, "breeds.csv", breed_table(rows))
     _write(splits.uri, "rejected.csv", rejects(rows))
+    splits.data_version = photos.data_version
     splits.offered = len(rows)
     splits.rejected = sum(1 for row in rows if row.reason)
     splits.accepted = sum(1 for row in rows if row.split)
@@ -96,12 +97,11 @@ def assign(photos: Sequence[Photo], upstream: bool = False) -> list[Photo]:
             "--upstream_splits: no photo is in a split list; add stanford/lists.tar, or "
             "train.lst and validation.lst to tsinghua/, or leave the flag out"
         )
-    units = _units(accepted)
-    for name, unit in units.items():
-        unit.place = place_of(name)
+    found = {name: _Unit(rows, place=place_of(name)) for name, rows in units(accepted).items()}
+    for unit in found.values():
         unit.split = _split(unit, upstream)
-    moved = _complete(list(units.values()), upstream)
-    splits = {photo.photo_id: unit.split for unit in units.values() for photo in unit.photos}
+    moved = _complete(list(found.values()), upstream)
+    splits = {photo.photo_id: unit.split for unit in found.values() for photo in unit.photos}
     return [
         dataclasses.replace(
             photo, split=splits.get(photo.photo_id), detail=moved.get(photo.photo_id, photo.detail)
@@ -110,17 +110,17 @@ def assign(photos: Sequence[Photo], upstream: bool = False) -> list[Photo]:
     ]
 
 
-def _units(photos: Sequence[Photo]) -> dict[str, _Unit]:
+def units(photos: Sequence[Photo]) -> dict[str, list[Photo]]:
     """Dogs, groups of near copies, and what these join, each by its least id; else one photo."""
     joined = Groups()
     for photo in photos:
         if photo.dog_id and photo.group:
             joined.join(photo.dog_id, photo.group)
-    units: dict[str, _Unit] = {}
+    found: dict[str, list[Photo]] = {}
     for photo in photos:
         name = joined.of(photo.dog_id or photo.group or photo.photo_id)
-        units.setdefault(name, _Unit([])).photos.append(photo)
-    return units
+        found.setdefault(name, []).append(photo)
+    return found
 
 
 def place_of(name: str) -> float:

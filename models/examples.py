@@ -15,6 +15,7 @@ WIDTH = "image/width"
 SHA256 = "image/key/sha256"
 PHOTO_ID = "image/source_id"
 BOX = {edge: f"image/object/bbox/{edge}" for edge in ("xmin", "ymin", "xmax", "ymax")}
+BOX_AREA = "image/object/area"
 BOX_CLASS = "image/object/class/text"
 BOX_LABEL = "image/object/class/label"
 FILE_NAME = "image/filename"
@@ -26,11 +27,13 @@ ORIGINAL_WIDTH = "original/width"
 ORIGINAL_HEIGHT = "original/height"
 BRIGHTNESS = "quality/brightness"
 SHARPNESS = "quality/sharpness"
+SATURATION = "quality/saturation"
 
 # What the statistics are computed over: everything but the pixels.
 STATISTICS_FEATURES = [
     FORMAT, HEIGHT, WIDTH, PHOTO_ID, FILE_NAME, *BOX.values(), BOX_CLASS, BOX_LABEL, BREED, LABEL,
     DOG_ID, SOURCE, ORIGINAL_WIDTH, ORIGINAL_HEIGHT, BRIGHTNESS, SHARPNESS,
+    SATURATION, BOX_AREA,
 ]  # fmt: skip
 
 # A pair of photos, as the match Evaluator reads it.

@@ -338,19 +338,24 @@ def encode(image: np.ndarray) -> bytes:
     return data
 
 
-def quality(image: np.ndarray) -> tuple[float, float]:
-    """How bright and how sharp a photo is.
+def quality(image: np.ndarray) -> tuple[float, float, float]:
+    """How bright, how sharp and how colourful a photo is.
 
     Args:
       image: uint8 [H, W, 3].
 
     Returns:
-      The mean luma, in [0, 1] (ITU-R BT.601 weights), and the variance of the Laplacian of the
-      luma (Pech-Pacheco et al., 2000).
+      The mean luma, in [0, 1] (ITU-R BT.601 weights); the sharpness, log10 of 1 + the variance of
+      the Laplacian of the luma (Pech-Pacheco et al., 2000), 0 to 6.1; the saturation, the mean
+      difference between a pixel's largest and least channel, in [0, 1].
     """
     import cv2
 
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     edges = cv2.Laplacian(luma, cv2.CV_16S)
     variance = cv2.norm(edges, cv2.NORM_L2SQR) / edges.size - cv2.mean(edges)[0] ** 2
-    return cv2.mean(luma)[0] / 255, variance
+    red, green, blue = cv2.split(image)
+    most = cv2.max(cv2.max(red, green), blue)
+    least = cv2.min(cv2.min(red, green), blue)
+    saturation = (cv2.mean(most)[0] - cv2.mean(least)[0]) / 255
+    return cv2.mean(luma)[0] / 255, math.log10(1 + max(0.0, variance)), saturation

@@ -16,7 +16,7 @@ from pipeline.local import FAILED, INTERRUPTED, OK, make_folders, working
 from pipeline.settings import SettingsError
 
 if TYPE_CHECKING:
-    from pipeline.metadata import Seen
+    from pipeline.metadata import Used
     from pipeline.versions import Version
 
 _STYLE: Any = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
@@ -122,7 +122,7 @@ def _list(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _row(version: "Version", seen: "Seen | None") -> str:
+def _row(version: "Version", seen: "Used | None") -> str:
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.since))
     files = seen.files if seen else version.kept.files if version.kept else ""
     runs = seen.runs if seen else ()

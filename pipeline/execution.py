@@ -1,7 +1,9 @@
 """A planned run: the compiled graph, TFX's LocalDagRunner, and what came of it."""
 
 import dataclasses
+import itertools
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 from absl import logging as absl_logging
@@ -10,11 +12,11 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
+from components import dataset
 from components.sources.base import DataError
-from pipeline import stages, summary
-from pipeline.graph import create_pipeline
+from pipeline import graph, stages, summary
 from pipeline.metadata import Store
-from pipeline.settings import MODELS, Settings
+from pipeline.settings import MODEL_OF, MODELS, Before, Pushed, Settings
 from pipeline.terminal import InterruptedRunError, Terminal
 
 
@@ -39,9 +41,9 @@ class Execution:
 
     def __init__(self, settings: Settings, run_id: str):
         Store(settings.metadata).end_abandoned(settings.pipeline_root)
-        self.settings = _with_baselines(settings)
+        self.settings = _with_earlier_runs(settings)
         self._run_id = run_id
-        self._ir = compiler.Compiler().compile(create_pipeline(self.settings))
+        self._ir = compiler.Compiler().compile(graph.create_pipeline(self.settings))
         runtime_parameter_utils.substitute_runtime_parameter(
             self._ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
         )
@@ -113,14 +115,39 @@ class Execution:
         return NodeError(f"{missing[0]} did not run: its inputs are missing") if missing else None
 
 
-def _with_baselines(settings: Settings) -> Settings:
-    """Adds the versions that were pushed before."""
+def _with_earlier_runs(settings: Settings) -> Settings:
+    """Adds the versions that were pushed before, and what is known of the data behind them."""
     assert settings.inputs is not None, "the runner fills in the inputs"
     store = Store(settings.metadata)
     pushed = {model: store.pushed(settings.serving(model)) for model in MODELS}
+    own = dataset.version_of(settings.inputs.digest)
+    before = {
+        view: found
+        for view in settings.views
+        if (found := _before(store, view, pushed[MODEL_OF[view]], own, settings))
+    }
     return dataclasses.replace(
-        settings, inputs=dataclasses.replace(settings.inputs, baselines=pushed)
+        settings, inputs=dataclasses.replace(settings.inputs, baselines=pushed, before=before)
     )
+
+
+def _before(
+    store: Store, view: str, versions: Sequence[Pushed], own: str, settings: Settings
+) -> Before | None:
+    """What the last version was trained on that was pushed before this data's first one.
+
+    So data that were blessed once are compared with the same data as then, whatever came later.
+
+    Args:
+      store: ML Metadata.
+      view: its name.
+      versions: of the view's model, newest first.
+      own: version of this run's data.
+      settings: of this run.
+    """
+    earlier = itertools.takewhile(lambda item: item.data_version != own, reversed(versions))
+    known = [pushed for pushed in earlier if pushed.data_version]
+    return store.before(view, known[-1], graph.shape(settings, view)) if known else None
 
 
 def _why(error: BaseException) -> str:

@@ -1,10 +1,12 @@
 """Every threshold in one place: what a model must reach, and how TFMA measures it."""
 
+import dataclasses
 import json
 
 import tensorflow_model_analysis as tfma
 from google.protobuf import text_format
 
+from components.ledger_checks import Bounds
 from components.model_gate import Rule
 from models import examples
 
@@ -22,6 +24,26 @@ RULES = {
         Rule("no worse than served", "mAP", reference="baseline.mAP", margin=0.05, optional=True),
     ),
 }
+
+# What DataGate lets pass. The distances between splits and between runs stand in `schema/`.
+DATA = Bounds(
+    share=0.05,
+    rejected=0.25,
+    copies=0.05,
+    dogs=0.01,
+    relabelled=0.01,
+    lost=0.20,
+    same_data=0.05,
+    tiny=48,
+    dark=0.10,
+    flat=1.0,
+    grey=0.01,
+)
+
+
+def data_bounds() -> str:
+    """`DATA` as DataGate reads it."""
+    return json.dumps(dataclasses.asdict(DATA))
 
 
 def rules(model: str) -> str:

@@ -6,10 +6,12 @@ import os
 from typing import Any
 
 import tensorflow_data_validation as tfdv
+from google.protobuf import text_format
+from tensorflow_data_validation.anomalies.proto import custom_validation_config_pb2
 from tfx import v1 as tfx
 from tfx.types import BaseChannel
 
-from components import digests
+from components import data_gate, dataset, digests, statistics_checks
 from components.data_gate import DataGate
 from components.dataset_importer import DatasetImporter
 from components.image_example_gen import ImageExampleGen
@@ -42,8 +44,11 @@ _STAGE_OF = {
     "SchemaGen": "data_processing",
     "ImportSchemaGen": "data_processing",
     "ExampleValidator": "data_processing",
+    "LedgerBefore": "data_processing",
+    "StatisticsBefore": "data_processing",
     "DataGate": "data_processing",
 }
+_NAMES = {"ledger_before": "LedgerBefore", "statistics_before": "StatisticsBefore"}
 
 
 def stage_of(node_id: str) -> str:
@@ -79,6 +84,12 @@ def create_pipeline(settings: Settings) -> tfx.dsl.Pipeline:
     )
 
 
+def shape(settings: Settings, view: str) -> dict[str, Any]:
+    """ImageExampleGen's parameters that say what the photos of a view look like."""
+    margin = settings.crop_margin if view == "cropped" else 0.0
+    return {"image_size": settings.image_size, "crop_margin": margin}
+
+
 def _code(module: str) -> str:
     return digests.of_module(module)
 
@@ -109,6 +120,7 @@ class _Graph:
         entries = self.add(
             DatasetImporter(
                 data=inputs.data,
+                listing=inputs.listing,
                 digest=inputs.digest,
                 code=digests.of_text(_code("components.dataset_importer"), digests.of_lock()),
             )
@@ -126,36 +138,82 @@ class _Graph:
         checks: dict[str, BaseChannel] = {}
         for view in self.settings.views:
             checks |= self.view(view, splits, place)
-        self.add(DataGate(splits=splits, code=_code("components.data_gate"), **checks))
+        self.add(
+            DataGate(
+                splits=splits,
+                bounds=gates.data_bounds(),
+                upstream=int(self.settings.upstream_splits),
+                allow_anomalies=int(self.settings.allow_anomalies),
+                code=_code("components.data_gate"),
+                **checks,
+            )
+        )
 
     def view(self, view: str, splits: BaseChannel, place: dict[str, str]) -> dict[str, BaseChannel]:
-        """The records of one view, their statistics, and their anomalies."""
+        """The records of one view; returns what DataGate reads of it."""
         records = self.add(
             ImageExampleGen(
                 splits=splits,
                 view=view,
-                image_size=self.settings.image_size,
-                crop_margin=self.settings.crop_margin if view == "cropped" else 0.0,
                 code=_code("components.image_example_gen"),
+                **shape(self.settings, view),
                 **place,
             ),
             f"ImageExampleGen_{view}",
         ).outputs["examples"]
-        options = tfdv.StatsOptions(feature_allowlist=list(examples.STATISTICS_FEATURES))
+        options = tfdv.StatsOptions(
+            feature_allowlist=list(examples.STATISTICS_FEATURES),
+            num_histogram_buckets=statistics_checks.HISTOGRAM_BUCKETS,
+        )
         statistics = self.add(
             tfx.components.StatisticsGen(examples=records, stats_options=options),
             f"StatisticsGen_{view}",
         ).outputs["statistics"]
-        self.add(tfx.components.SchemaGen(statistics=statistics), f"SchemaGen_{view}")
+        proposal = self.add(
+            tfx.components.SchemaGen(statistics=statistics), f"SchemaGen_{view}"
+        ).outputs["schema"]
         schema = self.add(
             tfx.components.ImportSchemaGen(schema_file=self.inputs.schemas[view]),
             f"ImportSchemaGen_{view}",
         ).outputs["schema"]
         anomalies = self.add(
-            tfx.components.ExampleValidator(statistics=statistics, schema=schema),
+            tfx.components.ExampleValidator(
+                statistics=statistics,
+                schema=schema,
+                custom_validation_config=text_format.Parse(
+                    self.inputs.rules, custom_validation_config_pb2.CustomValidationConfig()
+                ),
+            ),
             f"ExampleValidator_{view}",
         ).outputs["anomalies"]
-        return {f"{view}_anomalies": anomalies, f"{view}_statistics": statistics}
+        checks = {
+            "statistics": statistics,
+            "anomalies": anomalies,
+            "schema": schema,
+            "proposal": proposal,
+            **self.before(view),
+        }
+        return {f"{view}_{key}": channel for key, channel in checks.items()}
+
+    def before(self, view: str) -> dict[str, BaseChannel]:
+        """What is known of a view in the last run on other data whose model was blessed."""
+        found = self.inputs.before.get(view)
+        if found is None:
+            return {}
+        kinds = {key: data_gate.OF_A_VIEW[key] for key in ("ledger_before", "statistics_before")}
+        places = {"ledger_before": found.ledger, "statistics_before": found.statistics}
+        return {
+            key: self.add(
+                tfx.dsl.Importer(
+                    source_uri=places[key],
+                    artifact_type=kind,
+                    properties={"data_version": found.data_version} if "ledger" in key else None,
+                ),
+                f"{_NAMES[key]}_{view}",
+            ).outputs["result"]
+            for key, kind in kinds.items()
+            if places[key]
+        }
 
     def start_weights(self) -> BaseChannel | None:
         """The start weights as an artifact, None when training starts from random ones."""
@@ -165,7 +223,10 @@ class _Graph:
             importer = tfx.dsl.Importer(
                 source_uri=self.inputs.weights,
                 artifact_type=tfx.types.standard_artifacts.Model,
-                custom_properties={"digest": self.inputs.weights_digest},
+                custom_properties={
+                    "digest": self.inputs.weights_digest,
+                    "lock": digests.of_lock(),
+                },
             )
             self.add(importer, "StartWeights")
         return self.output("StartWeights", "result")
@@ -305,6 +366,7 @@ class _Graph:
                 model_blessing=blessing,
                 destination=self.settings.serving(model),
                 fingerprint=self.fingerprint(trainer),
+                data_version=dataset.version_of(self.inputs.digest),
                 code=_code("components.pusher"),
             ),
             f"Pusher_{model}",

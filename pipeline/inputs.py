@@ -9,7 +9,10 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 
-from components import dataset, digests
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from components import dataset, digests, seen
 from components.catalog import VIEWS
 from components.sources.registry import SOURCES
 from models import backbones, vocabulary
@@ -36,12 +39,15 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> Settings:
         for line in downloads.run(settings.data, settings.download):
             say(line)
     weights, digest = _weights(settings, folder)
-    data, found = _read(settings)
+    schemas = {view: _schema(folder, view) for view in VIEWS}
+    data, found = _data(settings, folder)
     inputs = Inputs(
         data=link(settings.output, found.digest, data),
+        listing=_listing(folder, found),
         digest=found.digest,
         ignored=found.ignored,
-        schemas={view: _place(folder, str(_SCHEMA / f"{view}.pbtxt")) for view in VIEWS},
+        schemas=schemas,
+        rules=_rules(),
         vocabulary=_place(folder, str(_SCHEMA / vocabulary.FILE)),
         weights=weights,
         weights_digest=digest,
@@ -50,12 +56,72 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> Settings:
     return dataclasses.replace(settings, views=views, inputs=inputs)
 
 
-def _read(settings: Settings) -> tuple[str, dataset.Dataset]:
+def _data(settings: Settings, folder: str) -> tuple[str, dataset.Dataset]:
     """The folder that this run's photos lie in, and what it holds."""
+
+    def read(data: str) -> dataset.Dataset:
+        return _read(data, folder, settings.trust_mtime)
+
     if settings.data_version is not None:
-        return versions.read(settings.output, settings.data_version)
+        return versions.read(settings.output, settings.data_version, read)
     data = sample(settings.output) if settings.data is None else os.path.abspath(settings.data)
-    return data, dataset.read_dataset(data)
+    return data, read(data)
+
+
+def _read(data: str, folder: str, trust_mtime: bool) -> dataset.Dataset:
+    """Reads the data folder, and keeps the digests for a run that trusts times.
+
+    Args:
+      data: the data folder.
+      folder: of the inputs.
+      trust_mtime: a file of the size and time that it had when it was last read is not read again.
+    """
+    file = os.path.join(folder, "seen", f"{digests.of_text(os.path.realpath(data))}.jsonl")
+    before = seen.read(file) if trust_mtime else seen.Seen()
+    found = dataset.read_dataset(data, before)
+    before.write(file)
+    return found
+
+
+def _listing(folder: str, found: dataset.Dataset) -> str:
+    """Writes every file of the data with its digest, and returns where."""
+    os.makedirs(folder, exist_ok=True)
+    file = os.path.join(folder, f"{found.digest}.jsonl")
+    found.write(file)
+    return file
+
+
+def _schema(folder: str, view: str) -> str:
+    """The content-addressed place of a view's schema.
+
+    Comments do not count. The exact versions of the libraries do: no other parameter of the node
+    that imports the schema says them.
+
+    Raises:
+      SettingsError: it is no schema.
+    """
+    file = _SCHEMA / f"{view}.pbtxt"
+    try:
+        meaning = str(text_format.Parse(file.read_text(), schema_pb2.Schema()))
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise SettingsError(f"schema/{view}.pbtxt is no TFDV schema: {error}; mend it") from None
+    return _place(folder, str(file), digest=digests.of_text(meaning, digests.of_lock()))
+
+
+def _rules() -> str:
+    """The text of TFDV's custom validations.
+
+    Raises:
+      SettingsError: it holds something else.
+    """
+    from tensorflow_data_validation.anomalies.proto import custom_validation_config_pb2
+
+    try:
+        text = (_SCHEMA / "rules.pbtxt").read_text()
+        text_format.Parse(text, custom_validation_config_pb2.CustomValidationConfig())
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise SettingsError(f"schema/rules.pbtxt can't be read: {error}; mend it") from None
+    return text
 
 
 def _views(wanted: Sequence[str], sources: Sequence[str]) -> tuple[str, ...]:
@@ -114,9 +180,17 @@ def _imagenet(settings: Settings, folder: str) -> str:
     return file
 
 
-def _place(folder: str, file: str, name: str = "") -> str:
-    """Links a file as `folder/<digest>/<name>`, its own name by default, and returns that path."""
-    place = os.path.join(folder, dataset.sha256_of_file(file), name or os.path.basename(file))
+def _place(folder: str, file: str, name: str = "", digest: str = "") -> str:
+    """Links a file as `folder/<digest>/<name>` and returns that path.
+
+    Args:
+      folder: of the inputs.
+      file: what is linked.
+      name: by default, its own.
+      digest: by default, of its bytes.
+    """
+    digest = digest or dataset.sha256_of_file(file)
+    place = os.path.join(folder, digest, name or os.path.basename(file))
     os.makedirs(os.path.dirname(place), exist_ok=True)
     _replace_link(place, file)
     return place

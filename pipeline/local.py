@@ -49,6 +49,20 @@ def run(settings: Settings) -> int:
             raise
 
 
+def review_schema(output: str, accept: bool) -> int:
+    """Shows where the data do not fit the curated schemas (`schema_review.review`)."""
+    from pipeline import schema_review
+
+    logs = os.path.join(output, "logs")
+    if not os.path.isdir(logs):
+        raise SettingsError(
+            f"--output {output}: no run was made there: run --data_processing first"
+        )
+    with quiet(os.path.join(logs, "schema.log")) as terminal:
+        schema_review.review(output, accept, terminal.say)
+    return OK
+
+
 def make_folders(output: str, name: str) -> str:
     """Makes the output folder ready and returns the path of a log in it.
 
@@ -146,7 +160,7 @@ def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> 
     execution = Execution(settings, run_id)
     terminal.nodes = len(execution.plan.nodes)
     error = execution.run(terminal)
-    summary = execution.summary()
+    summary = execution.summary() | {"error": str(error) if error else None}
     path = summaries.write(summary, settings.output)
     for line in report.lines(execution.settings, summary, time.monotonic() - start):
         terminal.say(line)

@@ -4,9 +4,10 @@ import dataclasses
 import glob
 import os
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
-from pipeline.settings import Pushed
+from pipeline.settings import Before, Pushed
 
 _DONE = {"COMPLETE": "run", "CACHED": "cached"}
 
@@ -31,7 +32,7 @@ class Node:
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class Used:
     """A content that a run has read.
 
     Attributes:
@@ -79,7 +80,7 @@ class Store:
         found = [_pushed(item) for item in artifacts if _belongs_to(item, destination)]
         return sorted(found, key=lambda pushed: int(pushed.version), reverse=True)
 
-    def datasets(self) -> list[Seen]:
+    def datasets(self) -> list[Used]:
         """Every content that was ever read, newest first."""
         artifacts = self._store.get_artifacts_by_type("SpottedDataset") if self._store else []
         by_digest: dict[str, list[Any]] = {}
@@ -87,10 +88,10 @@ class Store:
             digest = artifact.properties["digest"].string_value
             if digest:  # what a killed run registered has none
                 by_digest.setdefault(digest, []).append(artifact)
-        seen = [self._seen(digest, same) for digest, same in by_digest.items()]
-        return sorted(seen, key=lambda item: item.first, reverse=True)
+        used = [self._used(digest, same) for digest, same in by_digest.items()]
+        return sorted(used, key=lambda item: item.first, reverse=True)
 
-    def _seen(self, digest: str, same: list[Any]) -> Seen:
+    def _used(self, digest: str, same: list[Any]) -> Used:
         runs = {
             context.name
             for artifact in same
@@ -99,7 +100,42 @@ class Store:
         }
         files = same[-1].properties["files"].int_value
         first = min(artifact.create_time_since_epoch for artifact in same) / 1000
-        return Seen(digest, files, first, tuple(sorted(runs, reverse=True)))
+        return Used(digest, files, first, tuple(sorted(runs, reverse=True)))
+
+    def before(self, view: str, pushed: Pushed, shape: Mapping[str, Any]) -> Before | None:
+        """What the run left of a view that first pushed a version; None when it is gone.
+
+        Args:
+          view: its name.
+          pushed: the version.
+          shape: parameters of ImageExampleGen; photos of another shape have other statistics.
+        """
+        nodes = self._nodes_behind(pushed)
+        ledger = self.uri(nodes.get("SplitAssigner"), "splits")
+        if not ledger:
+            return None
+        records = nodes.get(f"ImageExampleGen_{view}")
+        same = records is not None and all(
+            records.parameters.get(key) == value for key, value in shape.items()
+        )
+        node = nodes.get(f"StatisticsGen_{view}") if same else None
+        return Before(pushed.data_version, ledger, self.uri(node, "statistics"))
+
+    def _nodes_behind(self, pushed: Pushed) -> dict[str, Node]:
+        """The nodes of the run that wrote a pushed version."""
+        events = self._store.get_events_by_artifact_ids([pushed.artifact])
+        writers = sorted(event.execution_id for event in events if _is_output(event))
+        for context in self._store.get_contexts_by_execution(writers[0]) if writers else ():
+            if context.type == "pipeline_run":
+                return self.nodes(context.name)
+        return {}
+
+    def uri(self, node: Node | None, key: str) -> str:
+        """Where an output of a node lies, "" when it is not there."""
+        if node is None or node.state == "failed":
+            return ""
+        artifact = self.outputs(node).get(key)
+        return artifact.uri if artifact is not None and os.path.isdir(artifact.uri) else ""
 
     def end_abandoned(self, pipeline_root: str) -> list[str]:
         """Ends the executions that a killed run left open, and removes what they had written.
@@ -190,4 +226,6 @@ def _pushed(artifact: Any) -> Pushed:
         _text(artifact, "fingerprint"),
         _text(artifact, "model_uri"),
         os.path.isdir(_text(artifact, "pushed_destination")),
+        _text(artifact, "data_version"),
+        artifact.id,
     )

@@ -17,6 +17,7 @@ STAGES = (
 )
 MODELS = ("breed", "match")
 MODEL_VIEWS = ("cropped", "individual")  # what the models are trained on
+MODEL_OF = {"cropped": "breed", "uncropped": "breed", "individual": "match"}  # view -> model
 
 
 class SettingsError(ValueError):
@@ -29,23 +30,29 @@ class Inputs:
 
     Attributes:
       data: folder of the photos.
+      listing: file that lists what counts there, with its digests.
       digest: of their content.
+      rules: text of TFDV's custom validations.
       ignored: names of what lies beside them and belongs to no source.
       schemas: by view, the curated schema.
       vocabulary: the breed table.
       weights: folder that holds the start weights, None to start from random ones.
       weights_digest: of their content.
       baselines: by model, the candidates to compare with, newest first.
+      before: by view, what an earlier run on other data left whose model was blessed.
     """
 
     data: str
+    listing: str
     digest: str
     schemas: Mapping[str, str]
     vocabulary: str
+    rules: str = ""
     ignored: tuple[str, ...] = ()
     weights: str | None = None
     weights_digest: str = ""
     baselines: Mapping[str, Sequence["Pushed"]] = dataclasses.field(default_factory=dict)
+    before: Mapping[str, "Before"] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +64,31 @@ class Pushed:
       fingerprint: of what made it.
       model_uri: the model artifact behind it.
       served: it still lies where it was pushed to.
+      data_version: of the data behind it.
+      artifact: its id in ML Metadata.
     """
 
     version: str
     fingerprint: str
     model_uri: str
     served: bool = True
+    data_version: str = ""
+    artifact: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Before:
+    """What an earlier run left of a view.
+
+    Attributes:
+      data_version: of its data.
+      ledger: folder of the ledger.
+      statistics: folder of the view's statistics, "" where its photos had another shape.
+    """
+
+    data_version: str
+    ledger: str
+    statistics: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +104,8 @@ class Settings:
       epochs: passes over the training photos, for each model.
       batch_size: photos a training step.
       crop_margin: kept round the box of the cropped view, as a share of its longer side.
+      trust_mtime: don't read files again whose size and time are those of the last run.
+      allow_anomalies: go on, on record, with data that DataGate finds wrong.
       upstream_splits: keep to the split lists of the sources that have some.
       download: (source, mirror or "") of what is fetched into the data folder first.
       views: which views are built; with none, those that the models need and the data has.
@@ -95,6 +123,8 @@ class Settings:
     epochs: int
     batch_size: int
     crop_margin: float = 0.0
+    trust_mtime: bool = False
+    allow_anomalies: bool = False
     upstream_splits: bool = False
     download: tuple[tuple[str, str], ...] = ()
     views: tuple[str, ...] = ()

@@ -5,7 +5,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components import catalog, dataset_importer, model_gate, split_assigner
+from components import (
+    catalog,
+    data_gate,
+    dataset,
+    dataset_importer,
+    model_gate,
+    split_assigner,
+)
 from pipeline.metadata import Node, Store
 from pipeline.settings import MODELS, Settings
 
@@ -46,6 +53,7 @@ def summarise(
         "unknown_breeds": catalog.unknown_breeds(photos),
         "breed": _breed(verdicts["breed"]),
         "match": _match(verdicts["match"]),
+        "data": _data(settings, outputs.get("DataGate")),
         "gates": [_gate(model, verdict) for model, verdict in verdicts.items() if verdict],
         "pushed": {model: _pushed(outputs.get(f"Pusher_{model}")) for model in MODELS},
         "nodes": [_node(name, nodes.get(name)) for name in node_ids],
@@ -116,6 +124,16 @@ def _verdict(outputs: Mapping[str, Any] | None) -> dict[str, Any] | None:
     with open(os.path.join(outputs["blessing"].uri, model_gate.VERDICT)) as file:
         verdict: dict[str, Any] = json.load(file)
     return verdict
+
+
+def _data(settings: Settings, outputs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The data's version, and what DataGate found; `passed` is None before it has ended."""
+    assert settings.inputs is not None, "the runner fills in the inputs"
+    found: dict[str, Any] = {"passed": None, "problems": [], "warnings": []}
+    if outputs:
+        with open(os.path.join(outputs["verdict"].uri, data_gate.VERDICT)) as file:
+            found = json.load(file)
+    return {"version": dataset.version_of(settings.inputs.digest), **found}
 
 
 def _breed(verdict: Mapping[str, Any] | None) -> dict[str, dict[str, float]]:

@@ -7,13 +7,13 @@ photos are the same version wherever they lie, and one changed pixel makes anoth
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from components import dataset
 from components.dataset import Dataset, version_of
 from components.sources.base import DataError
 from pipeline import vault
-from pipeline.metadata import Seen, Store
+from pipeline.metadata import Store, Used
 from pipeline.settings import SettingsError
 
 _SHOWN = 8  # versions that a message names
@@ -85,7 +85,7 @@ def _version(output: str, digest: str, kept: Mapping[str, vault.Kept]) -> Versio
     return Version(digest, folder, place, kept.get(digest), min(times, default=0.0))
 
 
-def history(output: str) -> list[tuple[Version, Seen | None]]:
+def history(output: str) -> list[tuple[Version, Used | None]]:
     """Every content that anything is known of, with the runs on it, newest first."""
     seen = {item.digest: item for item in Store(os.path.join(output, "metadata.sqlite")).datasets()}
     versions = {version.digest: version for version in known(output)}
@@ -155,8 +155,15 @@ def check_usable(version: Version) -> None:
         raise _gone(version)
 
 
-def read(output: str, digest: str) -> tuple[str, Dataset]:
+def read(
+    output: str, digest: str, reader: Callable[[str], Dataset] = dataset.read_dataset
+) -> tuple[str, Dataset]:
     """The folder that holds a version, restored from DVC if need be, and what it holds.
+
+    Args:
+      output: the output folder.
+      digest: of the content.
+      reader: reads a folder that may hold it.
 
     Raises:
       SettingsError: it can't be had any more.
@@ -164,7 +171,7 @@ def read(output: str, digest: str) -> tuple[str, Dataset]:
     """
     version = find(output, digest, "--data_version")
     for folder in dict.fromkeys((version.folder, version.restored)):
-        found = _read(folder)
+        found = _read(folder, reader)
         if found is not None and found.digest == version.digest:
             return folder, found
     if version.kept is not None:
@@ -174,13 +181,13 @@ def read(output: str, digest: str) -> tuple[str, Dataset]:
 
 def holds(folder: str, digest: str) -> bool:
     """Whether a folder is there and its photos are that content."""
-    found = _read(folder)
+    found = _read(folder, dataset.read_dataset)
     return found is not None and found.digest == digest
 
 
-def _read(folder: str) -> Dataset | None:
+def _read(folder: str, reader: Callable[[str], Dataset]) -> Dataset | None:
     try:
-        return dataset.read_dataset(folder) if os.path.isdir(folder) else None
+        return reader(folder) if os.path.isdir(folder) else None
     except (DataError, OSError):
         return None
 

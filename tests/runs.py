@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from components import catalog
 from pipeline.metadata import Store
 
+EARLIER = re.compile("(Baseline|LedgerBefore|StatisticsBefore)_")
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -50,13 +52,13 @@ class Project:
         return json.loads((self.output / "summary.json").read_text())
 
     def executed(self) -> set[str]:
-        """The nodes that the newest run executed, by ML Metadata; a baseline's importer aside."""
+        """The nodes that the newest run executed; importers of what earlier runs left aside."""
         store = Store(str(self.output / "metadata.sqlite"))
         nodes = store.nodes(store.runs()[0]).values()
         return {
             node.node_id
             for node in nodes
-            if node.state == "run" and not node.node_id.startswith("Baseline_")
+            if node.state == "run" and not EARLIER.match(node.node_id)
         }
 
     def edit(self, file: str, old: str, new: str) -> None:

@@ -21,14 +21,21 @@ IMPORTED_AS = {
     "tensorflow-metadata": "tensorflow_metadata",
     "tensorflow-model-analysis": "tensorflow_model_analysis",
 }
-TOOLS = {"import-linter": "lint-imports", "mypy": "mypy", "pytest": "pytest", "ruff": "ruff"}
+TOOLS = {
+    "import-linter": "lint-imports",
+    "mypy": "mypy",
+    "pytest": "pytest",
+    "pytest-xdist": "--dist",
+    "ruff": "ruff",
+}
 # Not ours to import: a library that we import does, and no longer brings it.
 FOR_ANOTHER = {"dill": "tfx_bsl", "types-protobuf": "mypy"}
 
 
 def _declared() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    extras = project["optional-dependencies"].values()
+    lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
     return [re.match(r"[A-Za-z0-9-]+", line)[0] for line in lines]
 
 
