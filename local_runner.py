@@ -256,6 +256,8 @@ def main(argv: list[str] | None = None) -> int:
     except SettingsError as error:
         print(f"local_runner.py: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before there is anything to keep or to end
+        return 130
 
 
 if __name__ == "__main__":
