@@ -127,8 +127,9 @@ def check_view(
     found.problems += statistics_checks.anomalies(inputs["anomalies"].uri, view)
     if not upstream:
         found.problems += ledger_checks.uneven_shares(photos, view, bounds.share)
-    if view != "individual":
+    if view == "cropped":  # what SplitAssigner sees to; the photos with boxes are only some of it
         found.problems += ledger_checks.missing_breeds(photos, view)
+    if view != "individual":
         found.warnings += ledger_checks.few_photos(photos, view)
     if "ledger_before" in inputs:
         distances += _compare(found, photos, view, inputs, bounds)

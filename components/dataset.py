@@ -27,8 +27,8 @@ from components.sources.registry import SOURCES
 from models.progress import Rate
 
 _READ = 1 << 22
-# Larger files are digested in blocks of this, on all cores. No member of an archive is larger, so a
-# photo is one block, and has the same digest packed and unpacked.
+# Larger archives are digested in blocks of this, on all cores. All else has its plain sha256, which
+# is the same packed and unpacked.
 BLOCK = 1 << 28
 UNREADABLE = "unreadable"  # stands where the digest of a file would
 
@@ -199,11 +199,11 @@ def read_dataset(data: str, before: Seen | None = None) -> Dataset:
     digests = {path: digest for path, digest in known.items() if digest}
     digests |= _digest_all(data, [path for _, path in claimed if path not in digests], stamps)
     for path, digest in digests.items():
-        if stamp := stamps[path]:
+        stamp = stamps[path]
+        if stamp and digest != UNREADABLE:  # what hinders reading may go and leave no trace
             before.note(path, stamp, digest)
     containers = (
-        Container(source, path, (stamps[path] or (0, 0))[0], digests[path])
-        for source, path in claimed
+        Container(source, path, _size(stamps[path]), digests[path]) for source, path in claimed
     )
     return Dataset(tuple(containers), tuple(ignored))
 
@@ -217,18 +217,24 @@ def _stamp(path: str) -> Stamp | None:
     return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
 
 
+def _size(stamp: Stamp | None) -> int:
+    return stamp[0] if stamp else 0
+
+
 def _digest_all(
     data: str, paths: Sequence[str], stamps: Mapping[str, Stamp | None]
 ) -> dict[str, str]:
     """The digest of every file, `UNREADABLE` for a photo that can't be read."""
     rate = Rate("reading data", len(paths), "files")
-    small = [path for path in paths if (stamps[path] or (0, 0))[0] <= BLOCK]
+    whole = [
+        path for path in paths if not archives.is_archive(path) or _size(stamps[path]) <= BLOCK
+    ]
     digests = {}
 
     def read(path: str) -> str:
         return _digest_file(posixpath.join(data, path))
 
-    for path, digest in zip(small, parallel.each(read, small), strict=True):
+    for path, digest in zip(whole, parallel.each(read, whole), strict=True):
         digests[path] = digest
         rate.add(1)
     for path in paths:
@@ -270,8 +276,8 @@ def digest_in_blocks(path: str, block: int = BLOCK) -> str:
         raise DataError(f"{path} can't be read ({error.strerror}): mend or move it") from error
 
 
-def digest_of_file(path: str) -> str:
-    """The digest that a file has as a container.
+def digest_of_archive(path: str) -> str:
+    """The digest that an archive has as a container.
 
     Raises:
       OSError: it can't be read.
@@ -313,7 +319,7 @@ def entries(data: str, dataset: Dataset) -> tuple[list[Entry], list[str]]:
         else:
             # By its real path: messages are about the user's file, not about a link to it.
             path = os.path.realpath(posixpath.join(data, container.path))
-            if digest_of_file(path) != container.sha256:
+            if digest_of_archive(path) != container.sha256:
                 raise _changed(path)
             own, foreign = _members(source, container, path)
             found += own
@@ -413,6 +419,9 @@ class Reader:
         return archives.inflate(data, unpacked)
 
     def _checked(self, container: str, offset: int, size: int, unpacked: int, sha256: str) -> bytes:
+        if sha256 == UNREADABLE:  # to open what is no regular file may take forever
+            where = posixpath.join(self._data, container)
+            raise OSError(f"{where} could not be read when the run began")
         try:
             data = self(container, offset, size, unpacked)
         except ValueError as error:

@@ -40,7 +40,7 @@ def read(file: str) -> Seen:
     """Reads what `write` wrote; nothing is known where there is no such file, or a damaged one."""
     try:
         return Seen({path: ((size, time), digest) for path, size, time, digest in _rows(file)})
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, TypeError, ValueError):
         return Seen()
 
 

@@ -197,8 +197,9 @@ def chance(classes: float, one: float, other: float) -> float:
 
     For samples of n and m that fall into k classes, 8 ln 2 / (1/n + 1/m) times the divergence has
     about a chi-squared distribution with k - 1 degrees of freedom (after Menéndez et al., The
-    Jensen-Shannon divergence, 1997): its mean, more where classes are sparse, and three standard
-    deviations.
+    Jensen-Shannon divergence, 1997): its mean, more where classes are sparse, three standard
+    deviations, and what its skewness adds (Cornish and Fisher, 1938), which counts where classes
+    are few.
 
     Args:
       classes: k.
@@ -211,7 +212,8 @@ def chance(classes: float, one: float, other: float) -> float:
     if not one or not other:
         return 1.0
     degrees = max(1.0, classes - 1)
-    seldom = _SPARSE * degrees + _SIGMAS * math.sqrt(2 * degrees)
+    skewness = 2 / 3 * (_SIGMAS**2 - 1)
+    seldom = _SPARSE * degrees + _SIGMAS * math.sqrt(2 * degrees) + skewness
     return min(1.0, seldom * (1 / one + 1 / other) / (8 * math.log(2)))
 
 

@@ -273,9 +273,9 @@ def test_a_reencoded_copy_in_another_source_ends_the_run_at_the_gate(unpacked, t
     project.edit("components/copies.py", "return _mark_near(marked)", "return marked")
     project.edit(
         "components/split_assigner.py",
-        "unit.split = _split(unit, upstream)",
-        "unit.split = 'test' if 'again' in name else 'train' if 'n02086240_5.' in name else "
-        "_split(unit, upstream)",
+        "for unit in found.values():\n        unit.split = _split(unit, upstream)",
+        "for name, unit in found.items():\n        unit.split = 'test' if 'again' in name else "
+        "'train' if 'n02086240_5.' in name else _split(unit, upstream)",
     )
 
     code, printed = project.run(*flags(data), "--cropped", *INGEST)

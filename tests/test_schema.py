@@ -12,7 +12,7 @@ from models import examples, vocabulary
 SCHEMA = Path(__file__).resolve().parents[1] / "schema"
 VOCABULARY = vocabulary.parse((SCHEMA / vocabulary.FILE).read_text())
 VIEWS = ("cropped", "uncropped", "individual")
-OF_BOXES = (*examples.BOX.values(), examples.BOX_CLASS, examples.BOX_LABEL)
+OF_BOXES = (*examples.BOX.values(), examples.BOX_AREA, examples.BOX_CLASS, examples.BOX_LABEL)
 BEAM = PipelineOptions(["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"])
 
 
@@ -114,6 +114,7 @@ def photo(source, **more):
         examples.ORIGINAL_HEIGHT: 200,
         examples.BRIGHTNESS: 0.5,
         examples.SHARPNESS: 1.5,
+        examples.SATURATION: 0.25,
         **more,
     }
 
@@ -123,8 +124,10 @@ def of_breed(source, breed="beagle", **more):
 
 
 def whole(source, *breeds, **more):
-    """A whole photo with a box for each of the breeds."""
-    boxes = {name: [0.25] * len(breeds) for name in examples.BOX.values()}
+    """A whole photo of 64 x 64 with a box for each of the breeds, the middle of it."""
+    boxes = dict.fromkeys((examples.BOX["xmin"], examples.BOX["ymin"]), [0.25] * len(breeds))
+    boxes |= dict.fromkeys((examples.BOX["xmax"], examples.BOX["ymax"]), [0.75] * len(breeds))
+    boxes[examples.BOX_AREA] = [32.0 * 32.0] * len(breeds)
     boxes[examples.BOX_CLASS] = list(breeds)
     boxes[examples.BOX_LABEL] = [VOCABULARY.label(breed) + 1 for breed in breeds]
     return of_breed(source, **{examples.FILE_NAME: "1.jpg"}, **(boxes if breeds else {}), **more)

@@ -12,6 +12,8 @@ import zlib
 import pytest
 
 from components import dataset
+from components.catalog import Photo
+from components.seen import Seen
 from components.sources.base import DataError, Entry
 
 PHOTO = b"photo " * 100
@@ -607,3 +609,225 @@ def test_an_archive_beside_the_folders_is_the_source_that_it_is_named_after(insi
     assert packed.sources == ["individuals"]
     assert left == []
     assert [(e.name, e.sha256) for e in found] == [(e.name, e.sha256) for e in loose]
+
+
+def sha256(data):
+    return hashlib.sha256(data)
+
+
+@pytest.mark.parametrize(
+    ("content", "blocks"),
+    [
+        (b"", []),
+        (b"abc", [b"abc"]),
+        (b"abcd", [b"abcd"]),
+        (b"abcde", [b"abcd", b"e"]),
+        (b"abcdefghij", [b"abcd", b"efgh", b"ij"]),
+    ],
+)
+def test_a_digest_in_blocks_is_that_of_the_digests_of_the_blocks(content, blocks, tmp_path):
+    (tmp_path / "file").write_bytes(content)
+
+    digest = dataset.digest_in_blocks(str(tmp_path / "file"), block=4)
+
+    assert digest == sha256(b"".join(sha256(block).digest() for block in blocks)).hexdigest()
+
+
+def test_a_block_is_read_whole_though_in_parts(tmp_path):
+    content, block = random.Random(0).randbytes(11 << 20), 5 << 20  # parts are of 4 MiB
+    (tmp_path / "file").write_bytes(content)
+
+    digest = dataset.digest_in_blocks(str(tmp_path / "file"), block)
+
+    parts = [content[start : start + block] for start in range(0, len(content), block)]
+    assert digest == sha256(b"".join(sha256(part).digest() for part in parts)).hexdigest()
+
+
+def sparse(path, size):
+    """A file of zeros that takes no room."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as file:
+        file.truncate(size)
+    return path
+
+
+def test_an_archive_is_digested_in_blocks_when_it_is_larger_than_one(tmp_path):
+    large = sparse(tmp_path / "individuals" / "large.tar", dataset.BLOCK + 5)
+    small = pack_tar(tmp_path / "individuals" / "small.tar", ("rex/1.jpg", PHOTO))
+
+    found = {item.path: item.sha256 for item in dataset.read_dataset(str(tmp_path)).containers}
+
+    block = bytes(dataset.BLOCK)
+    by_hand = sha256(sha256(block).digest() + sha256(bytes(5)).digest()).hexdigest()
+    assert found == {
+        "individuals/large.tar": by_hand,
+        "individuals/small.tar": sha256(small.read_bytes()).hexdigest(),
+    }
+    assert dataset.digest_of_archive(str(large)) == by_hand
+    assert dataset.digest_of_archive(str(small)) == found["individuals/small.tar"]
+
+
+def test_what_is_no_archive_has_its_plain_sha256_however_large_it_is(tmp_path):
+    path = sparse(tmp_path / "individuals" / "rex" / "huge.jpg", dataset.BLOCK + 5)
+
+    ((entry,), _) = entries(tmp_path)
+
+    assert entry.sha256 == dataset.sha256_of_file(str(path))
+
+
+def test_a_photo_has_one_digest_loose_and_packed(tmp_path):
+    (tmp_path / "individuals" / "rex").mkdir(parents=True)
+    (tmp_path / "individuals" / "rex" / "1.jpg").write_bytes(PHOTO)
+    pack_tar(tmp_path / "individuals" / "a.tar", ("bella/1.jpg", PHOTO))
+    pack_zip(tmp_path / "individuals" / "b.zip", ("max/1.jpg", PHOTO))
+
+    found, _ = entries(tmp_path)
+
+    assert {entry.name: entry.sha256 for entry in found} == dict.fromkeys(
+        ("bella/1.jpg", "max/1.jpg", "rex/1.jpg"), sha256(PHOTO).hexdigest()
+    )
+
+
+REX = "individuals/rex/0.bmp"
+
+
+@pytest.fixture
+def rewritten(data):
+    """Writes other bytes over a photo, of the same size."""
+
+    def write(stamp_kept):
+        path = data / REX
+        times, content = path.stat(), bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        later = times.st_mtime_ns + (0 if stamp_kept else 1)
+        os.utime(path, ns=(times.st_atime_ns, later))
+        return hashlib.sha256(content).hexdigest()
+
+    return write
+
+
+def test_every_file_that_was_read_is_noted(data):
+    known = Seen()
+
+    found = dataset.read_dataset(str(data), known)
+
+    assert {path: digest for path, (_, digest) in known.digests.items()} == {
+        item.path: item.sha256 for item in found.containers
+    }
+
+
+def test_a_file_of_known_size_and_time_is_not_read(data, rewritten):
+    known = Seen()
+    before = dataset.read_dataset(str(data), known)
+
+    rewritten(stamp_kept=True)
+
+    assert dataset.read_dataset(str(data), known) == before
+    assert dataset.read_dataset(str(data)).digest != before.digest
+
+
+def test_a_file_of_another_time_is_read_and_noted(data, rewritten):
+    known = Seen()
+    dataset.read_dataset(str(data), known)
+
+    digest = rewritten(stamp_kept=False)
+
+    found = dataset.read_dataset(str(data), known)
+    assert found == dataset.read_dataset(str(data))
+    assert known.digests[REX][1] == digest
+
+
+def test_only_what_is_known_goes_unread(data, rewritten):
+    known = Seen()
+    dataset.read_dataset(str(data), known)
+    del known.digests[REX]
+
+    rewritten(stamp_kept=True)
+
+    assert dataset.read_dataset(str(data), known) == dataset.read_dataset(str(data))
+
+
+def test_that_a_photo_could_not_be_read_is_not_remembered(data):
+    os.remove(data / REX)
+    os.symlink("/proc/self/mem", data / REX)  # a regular file that can't be read, by anybody
+    known = Seen()
+
+    found = dataset.read_dataset(str(data), known)
+
+    assert {item.path: item.sha256 for item in found.containers}[REX] == dataset.UNREADABLE
+    assert REX not in known.digests
+    assert len(known.digests) == 3
+
+
+def test_a_listing_comes_back_as_it_was_written(data, tmp_path):
+    (data / "individuals" / "Bärli \n1").mkdir()
+    (data / "individuals" / "Bärli \n1" / "ü.jpg").symlink_to(data / "nowhere.jpg")
+    (data / "notes.txt").write_text("not mine")
+    found = dataset.read_dataset(str(data))
+
+    found.write(str(tmp_path / "listing.jsonl"))
+    listed = dataset.Dataset.read(str(tmp_path / "listing.jsonl"))
+
+    assert listed.containers == found.containers
+    assert listed.digest == found.digest
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_data_version_is_the_beginning_of_the_digest():
+    assert dataset.version_of("0123456789abcdef" * 4) == "0123456789ab"
+
+
+@pytest.fixture
+def row(tmp_path):
+    """A photo and an entry of bytes that lie behind 8 others, packed where a length is given."""
+
+    def make(data, digest, unpacked=0):
+        (tmp_path / "held").write_bytes(b"in front" + data)
+        return (
+            Photo("s/1.jpg", "s", "held", 8, len(data), digest, unpacked=unpacked),
+            Entry("s", "1.jpg", "held", 8, len(data), digest, unpacked),
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("unpacked", [0, len(PHOTO)], ids=["plain", "packed"])
+def test_reader_gives_the_bytes_that_were_digested(unpacked, row, tmp_path):
+    data = zlib.compress(PHOTO, wbits=-15) if unpacked else PHOTO
+
+    photo, entry = row(data, sha256(PHOTO).hexdigest(), unpacked)
+
+    with dataset.Reader(str(tmp_path)) as reader:
+        assert reader.photo(photo) == reader.entry(entry) == PHOTO
+
+
+@pytest.mark.parametrize("unpacked", [0, 4], ids=["plain", "packed"])
+def test_reader_refuses_other_bytes_and_says_what_to_do(unpacked, row, tmp_path):
+    data = zlib.compress(b"abcd", wbits=-15) if unpacked else b"abcd"
+
+    photo, entry = row(data, sha256(b"abce").hexdigest(), unpacked)
+
+    changed = r"/held is not what it was when the run began .*start the run again, without --trust"
+    with dataset.Reader(str(tmp_path)) as reader:
+        with pytest.raises(DataError, match=changed):
+            reader.photo(photo)
+        with pytest.raises(DataError, match=changed):
+            reader.entry(entry)
+
+
+def test_reader_refuses_a_file_that_was_cut_short(row, tmp_path):
+    photo, _ = row(PHOTO, sha256(PHOTO).hexdigest())
+    os.truncate(tmp_path / "held", 100)
+
+    with dataset.Reader(str(tmp_path)) as reader, pytest.raises(DataError, match="not what it was"):
+        reader.photo(photo)
+
+
+def test_reader_does_not_open_what_could_not_be_read_when_the_run_began(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")  # to open it waits for a writer, forever
+
+    photo = Photo("s/1.jpg", "s", "pipe.jpg", 0, 0, dataset.UNREADABLE)
+
+    with dataset.Reader(str(tmp_path)) as reader, pytest.raises(OSError, match=r"pipe\.jpg could"):
+        reader.photo(photo)

@@ -31,14 +31,20 @@ def data(tmp_path):
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs the node on a data folder whose digest the runner knows."""
+    """Runs the node on a data folder that the runner has read."""
 
-    def node(folder, digest):
+    def node(folder, found, digest=""):
+        found.write(str(tmp_path / "listing"))
         made = artifacts.Dataset()
         made.uri = str(tmp_path / "artifact")
         (tmp_path / "artifact").mkdir()
         executor = dataset_importer.DatasetImporter.EXECUTOR_SPEC.executor_class()
-        parameters = {"data": str(folder), "digest": digest, "code": "of the code"}
+        parameters = {
+            "data": str(folder),
+            "listing": str(tmp_path / "listing"),
+            "digest": digest or found.digest,
+            "code": "of the code",
+        }
         executor.Do({}, {"entries": [made]}, parameters)
         return made
 
@@ -60,7 +66,7 @@ def test_entries_come_back_as_they_were_written(tmp_path):
 def test_the_node_writes_every_entry_with_a_place_that_can_be_read(data, run):
     found = dataset.read_dataset(str(data))
 
-    made = run(data, found.digest)
+    made = run(data, found)
 
     rows = dataset_importer.read(made.uri)
     assert rows == dataset.entries(str(data), found)[0]
@@ -75,7 +81,7 @@ def test_the_node_writes_every_entry_with_a_place_that_can_be_read(data, run):
 
 
 def test_the_node_counts_and_names_the_members_that_are_left_over(data, run):
-    made = run(data, dataset.read_dataset(str(data)).digest)
+    made = run(data, dataset.read_dataset(str(data)))
 
     with open(f"{made.uri}/{dataset_importer.IGNORED}", encoding="utf-8") as file:
         assert json.load(file) == [
@@ -87,17 +93,33 @@ def test_the_node_counts_and_names_the_members_that_are_left_over(data, run):
 
 
 def test_the_node_says_how_much_it_found_and_of_what(data, run):
-    digest = dataset.read_dataset(str(data)).digest
+    found = dataset.read_dataset(str(data))
 
-    made = run(data, digest)
+    made = run(data, found)
 
     assert made.files == 4
-    assert made.digest == digest
+    assert made.digest == found.digest
+    assert made.data_version == found.digest[:12]
 
 
-def test_a_folder_that_changed_while_the_run_began_is_an_error(data, run):
-    digest = dataset.read_dataset(str(data)).digest
+def test_a_photo_that_came_since_the_runner_read_the_folder_is_left_to_the_next_run(data, run):
+    found = dataset.read_dataset(str(data))
     (data / "individuals" / "rex" / "2.jpg").write_bytes(PHOTO)
 
-    with pytest.raises(DataError, match="changed while the run began: start it again"):
-        run(data, digest)
+    assert run(data, found).files == 4
+
+
+def test_an_archive_that_changed_since_the_runner_read_it_is_an_error_that_names_it(data, run):
+    found = dataset.read_dataset(str(data))
+    with zipfile.ZipFile(data / "individuals" / "more.zip", "a") as archive:
+        archive.writestr("individuals/bella/2.jpg", PHOTO)
+
+    with pytest.raises(DataError, match=r"individuals/more\.zip is not what it was"):
+        run(data, found)
+
+
+def test_a_listing_of_other_data_is_an_error(data, run):
+    found = dataset.read_dataset(str(data))
+
+    with pytest.raises(RuntimeError, match="listing is not the listing of 0123"):
+        run(data, found, digest="0123")

@@ -37,6 +37,11 @@ def row(number, split, **more):
     )  # fmt: skip
 
 
+def holding(photo, data):
+    """The row, of these bytes."""
+    return dataclasses.replace(photo, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
 def rows(count):
     splits = ["train", "train", "val", "test"]
     return [row(number, splits[number % 4], breed="pug") for number in range(count)]
@@ -184,6 +189,7 @@ def test_every_record_says_what_it_is(dog_photo, encoded, breeds):
     # (1024 * 255) = 0.188, and the small dog is black.
     assert values["quality/brightness"] == pytest.approx([0.188], abs=1e-3)
     assert values["quality/sharpness"][0] > 0
+    assert values["quality/saturation"] == pytest.approx([0.0], abs=1e-3)  # no colour anywhere
     assert values["image/encoded"][0].startswith(b"\xff\xd8")
 
 
@@ -310,6 +316,31 @@ def test_a_box_of_no_known_breed_is_a_dog_without_a_class_label():
     assert examples.BOX_LABEL not in features
 
 
+def test_the_area_of_a_box_is_in_pixels_of_the_record():
+    # 80 x 60 becomes 32 x 24: the dog of 20 x 20 becomes 8 x 8, the one of 8 x 10 3.2 x 4.
+    bodies = ((40.0, 10.0, 60.0, 30.0), (0.0, 50.0, 8.0, 60.0))
+
+    features = image_example_gen.box_features(row(1, "train", bodies=bodies), SIDE, None)
+
+    assert features[examples.BOX_AREA] == pytest.approx([64.0, 12.8])
+
+
+@pytest.mark.parametrize(
+    ("box", "area"),
+    [
+        ((0.25, 0.25, 0.75, 0.5), 128.0),  # 16 x 8
+        ((0.75, 0.25, 0.25, 0.5), -128.0),  # left and right turned round
+        ((0.25, 0.5, 0.75, 0.25), -128.0),  # top and bottom
+        ((0.75, 0.5, 0.25, 0.25), -128.0),  # both, though the product of the sides is positive
+        ((0.5, 0.25, 0.5, 0.5), 0.0),  # nothing between left and right
+    ],
+)
+def test_only_a_box_the_right_way_round_has_a_positive_area(box, area):
+    edges = {edge: [at] for edge, at in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)}
+
+    assert image_example_gen.areas(edges, SIDE) == pytest.approx([area])
+
+
 def test_no_box_is_no_feature():
     assert image_example_gen.box_features(row(1, "train", breed="pug"), SIDE, 6) == {}
 
@@ -391,7 +422,7 @@ def test_shards_are_written_by_beam_as_the_plan_says(tmp_path, picture, encoded,
         data = encoded(picture(60, 80, number))
         (tmp_path / f"{number}.jpg").write_bytes(data)
         photo = row(number, split, breed="pug", bodies=((0.0, 0.0, 40.0, 40.0),))
-        photos.append(dataclasses.replace(photo, size=len(data)))
+        photos.append(holding(photo, data))
     shards = list(image_example_gen.plan(photos, "cropped"))
     for split in ("train", "val", "test"):
         (tmp_path / "out" / f"Split-{split}").mkdir(parents=True)
@@ -439,7 +470,7 @@ READER = {
     "image/object/group_of": tf.io.VarLenFeature(tf.int64),
     "image/object/weight": tf.io.VarLenFeature(tf.float32),
 }
-OPTIONAL = ("area", "is_crowd", "difficult", "group_of", "weight")
+OPTIONAL = ("is_crowd", "difficult", "group_of", "weight")
 COLOURS = ((255, 0, 255), (0, 255, 255), (255, 255, 0))
 LARGE = 256
 
@@ -504,6 +535,9 @@ def test_a_stock_tf_object_detection_api_input_reader_takes_the_uncropped_record
     assert list(labels - 1) == [breeds.label("pug")] * len(dogs)
     # The reader makes ones of no weights, and takes no flag for false.
     assert all(tf.size(fields[f"image/object/{name}"].values) == 0 for name in OPTIONAL)
+    areas = fields["image/object/area"].values.numpy()
+    sides = (boxes[:, 2:] - boxes[:, :2]) * LARGE
+    assert areas == pytest.approx(sides.prod(axis=1), rel=1e-5)
     for box, colour in zip(boxes * LARGE, COLOURS, strict=False):
         assert np.abs(box - frame_of(image, colour)).max() <= 1.5
 
@@ -544,6 +578,7 @@ def node(tmp_path, vocabulary_text):
         (tmp_path / "breeds.csv").write_text(vocabulary_text)
         splits, written = artifacts.SplitManifest(), standard_artifacts.Examples()
         splits.uri, written.uri = str(tmp_path / "splits"), str(tmp_path / "examples")
+        splits.data_version = "0123456789ab"
         catalog.write(splits.uri, rows)
         executor = ImageExampleGen.EXECUTOR_SPEC.executor_class()
         executor.Do(
@@ -573,11 +608,14 @@ def test_the_node_writes_plain_records_that_the_detection_reader_takes(node, pic
         unpacked = len(data) if split == "test" else 0
         files[f"{number}.jpg"] = packed
         photo = row(number, split, breed="pug", bodies=bodies)
-        photos.append(dataclasses.replace(photo, size=len(packed), unpacked=unpacked))
+        photos.append(
+            dataclasses.replace(holding(photo, data), size=len(packed), unpacked=unpacked)
+        )
 
     artifact, folder = node(photos, files, "uncropped", LARGE)
 
     assert artifact.split_names == '["train", "val", "test"]'
+    assert artifact.get_string_custom_property("data_version") == "0123456789ab"
     found = {}
     for split in ("train", "val", "test"):
         shards = [str(path) for path in (folder / f"Split-{split}").iterdir()]
@@ -591,7 +629,7 @@ def test_the_node_writes_plain_records_that_the_detection_reader_takes(node, pic
 
 def test_the_node_says_which_split_is_empty_before_it_writes(node, tmp_path, picture, encoded):
     data = encoded(picture(60, 80))
-    photos = [dataclasses.replace(row(1, "train", breed="pug"), size=len(data))]
+    photos = [holding(row(1, "train", breed="pug"), data)]
 
     with pytest.raises(DataError, match="view cropped: nothing in val and test"):
         node(photos, {"1.jpg": data}, "cropped", SIDE)

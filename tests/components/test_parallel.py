@@ -9,6 +9,22 @@ def test_results_come_in_the_order_of_the_items():
     assert list(parallel.each(lambda item: item * item, range(95))) == [n * n for n in range(95)]
 
 
+@pytest.mark.parametrize("batch", [1, 7, 95, 1000])
+def test_results_are_the_same_in_batches_of_any_size(batch):
+    found = parallel.each(lambda item: item * item, range(95), batch=batch)
+
+    assert list(found) == [n * n for n in range(95)]
+
+
+def test_in_batches_of_one_no_item_waits_for_another_of_its_batch():
+    # Two items that only finish together: in one batch the first would wait for the second.
+    if parallel.cores() == 1:
+        pytest.skip("on one core the caller's own thread does the work, one by one")
+    together = threading.Barrier(2, timeout=20)
+
+    assert sorted(parallel.each(lambda item: together.wait(), range(2), batch=1)) == [0, 1]
+
+
 def test_nothing_gives_nothing():
     assert list(parallel.each(str, [])) == []
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from components import artifacts, catalog, copies, dataset, dataset_importer, photo_catalog
 from components.catalog import Photo
-from components.sources.base import Entry, Reason
+from components.sources.base import DataError, Entry, Reason
 from components.sources.registry import SOURCES
 from models import perceptual, pixels, vocabulary
 
@@ -72,8 +72,17 @@ def test_a_photo_of_a_file_that_is_gone_is_unreadable(look):
     assert "gone.jpg" in row.detail
 
 
-def test_a_member_of_an_archive_that_does_not_inflate_is_unreadable(photo, look):
-    assert look(photo(b"no deflate stream", unpacked=99)).reason == Reason.UNREADABLE
+def test_other_bytes_than_were_digested_end_the_run(photo, look, picture, encoded, tmp_path):
+    row = photo(encoded(picture(20, 30)))
+    (tmp_path / "held").write_bytes(bytes(100) + encoded(picture(20, 30, 1)))
+
+    with pytest.raises(DataError, match="held is not what it was when the run began"):
+        look(row)
+
+
+def test_a_member_of_an_archive_that_inflates_no_more_ends_the_run(photo, look):
+    with pytest.raises(DataError, match="held is not what it was when the run began"):
+        look(photo(b"no deflate stream", unpacked=99))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +102,7 @@ def test_every_box_lies_inside_the_frame(box, reason, photo, look, picture, enco
     assert look(row).reason == reason
 
 
-@pytest.mark.parametrize("reason", list(Reason))
+@pytest.mark.parametrize("reason", [it for it in Reason if it != Reason.NOT_DOWNLOADED])
 def test_a_reason_that_is_known_already_stays(reason, photo, look, picture, encoded):
     outside = ((0.0, 0.0, 99.0, 99.0),)
 
@@ -104,6 +113,12 @@ def test_a_reason_that_is_known_already_stays(reason, photo, look, picture, enco
     assert whole.detail == broken.detail == "why"
     assert (whole.width, whole.height) == (30, 20)
     assert (broken.width, broken.height) == (0, 0)
+
+
+def test_a_photo_that_was_not_downloaded_is_not_read(photo, look, picture, encoded):
+    row = photo(encoded(picture(20, 30)), reason=Reason.NOT_DOWNLOADED, detail="404")
+
+    assert look(row) == row
 
 
 def painted(kind, picture):
@@ -197,8 +212,8 @@ def stanford(tmp_path):
                 path = tmp_path / "stanford" / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-                held = f"stanford/{name}"
-                entries.append(Entry("stanford", name, held, 0, len(data), held))
+                digest = hashlib.sha256(data).hexdigest()
+                entries.append(Entry("stanford", name, f"stanford/{name}", 0, len(data), digest))
         return photo_catalog.list_photos(entries, BREEDS, str(tmp_path))
 
     return make
@@ -393,6 +408,7 @@ def test_the_node_writes_one_row_for_each_offered_photo(tmp_path, picture, encod
     (tmp_path / "breeds.csv").write_text("label,breed,stanford,tsinghua,austin\n0,pug,,,\n")
     entries, photos = artifacts.Dataset(), artifacts.PhotoCatalog()
     entries.uri, photos.uri = str(tmp_path / "entries"), str(tmp_path / "photos")
+    entries.data_version = "0123456789ab"
     for name in ("entries", "photos"):
         (tmp_path / name).mkdir()
     found, _ = dataset.entries(str(data), dataset.read_dataset(str(data)))
@@ -417,4 +433,5 @@ def test_the_node_writes_one_row_for_each_offered_photo(tmp_path, picture, encod
     }
     assert len(rows) == len(files)
     assert (photos.offered, photos.accepted, photos.rejected) == (7, 3, 4)
+    assert photos.data_version == "0123456789ab"
     assert not (tmp_path / "photos" / "looked-at").exists()

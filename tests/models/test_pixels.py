@@ -1,4 +1,5 @@
 import io
+import math
 import struct
 import zlib
 
@@ -334,19 +335,45 @@ def test_encode_takes_a_view_that_is_not_contiguous(picture):
     ],
 )
 def test_brightness_is_the_mean_luma(colour, luma):
-    brightness, _ = pixels.quality(np.full((3, 5, 3), colour, np.uint8))
+    brightness, _, _ = pixels.quality(np.full((3, 5, 3), colour, np.uint8))
 
     assert brightness == pytest.approx(luma, abs=0.002)
 
 
-def test_sharpness_is_the_variance_of_the_laplacian():
+def test_sharpness_is_the_logarithm_of_the_variance_of_the_laplacian():
     # One pixel of 100 on black: the Laplacian is -400 there, 100 at its 4 neighbours and 0 at the
     # other 20 pixels. Its mean is 0, its variance (400² + 4 * 100²) / 25 = 8000.
     image = np.zeros((5, 5, 3), np.uint8)
     image[2, 2] = 100
 
-    assert pixels.quality(image)[1] == pytest.approx(8000)
+    assert pixels.quality(image)[1] == pytest.approx(math.log10(8001))
     assert pixels.quality(np.full((5, 5, 3), 77, np.uint8))[1] == 0.0
+
+
+def test_no_photo_is_sharper_than_a_chessboard():
+    # Black and white pixels in turn: the Laplacian is 4 * 255 everywhere, its sign in turn too, so
+    # its variance is 1020²: log10(1 + 1020²) = 6.017.
+    board = np.indices((64, 64)).sum(axis=0) % 2 * 255
+    image = np.repeat(board[..., np.newaxis], 3, axis=2).astype(np.uint8)
+
+    assert pixels.quality(image)[1] == pytest.approx(6.0172, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("colours", "saturation"),
+    [
+        ([(77, 77, 77)], 0.0),
+        ([(255, 255, 255), (0, 0, 0)], 0.0),
+        ([(255, 0, 0)], 1.0),
+        ([(0, 0, 255), (0, 0, 0)], 0.5),
+        ([(200, 149, 98), (10, 61, 112)], 0.4),  # 102 / 255, whichever channel is the largest
+        ([(51, 0, 0), (0, 102, 0), (0, 0, 153)], 0.4),  # (0.2 + 0.4 + 0.6) / 3
+    ],
+)
+def test_saturation_is_the_mean_difference_of_the_channels(colours, saturation):
+    image = np.array([colours] * 4, np.uint8)
+
+    assert pixels.quality(image)[2] == pytest.approx(saturation, abs=1e-6)
 
 
 @pytest.mark.parametrize(

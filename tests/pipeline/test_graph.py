@@ -12,6 +12,7 @@ from pipeline.settings import Inputs, Pushed, Settings
 VIEWS = ("cropped", "uncropped", "individual")
 INPUTS = Inputs(
     data="inputs/1111",
+    listing="inputs/1111.jsonl",
     digest="1111",
     schemas={view: f"inputs/{view}/{view}.pbtxt" for view in VIEWS},
     vocabulary="inputs/2222/breeds.csv",

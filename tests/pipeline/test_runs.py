@@ -139,6 +139,8 @@ def test_the_closing_table_shows_metrics_gates_and_paths(tmp_path):
         "splits": {"cropped": {"train": 2, "val": 0, "test": 0}},
         "breed": {"teacher": {"top1": 0.5}, "student": {"top1": 0.25, "examples": 4.0}},
         "match": {"recall@1": 0.75, "untrained.recall@1": 0.5},
+        "data": {"version": "0123456789ab", "passed": False, "problems": ["a leak"],
+                 "warnings": ["a tiny dog"], "schema": ["cropped: breed: one", "two"]},
         "gates": [{"gate": "breed", "passed": False, "reasons": ["FAILED floor: too low"]}],
         "pushed": {"breed": None, "match": "serving/match/1"},
         "nodes": [
@@ -154,6 +156,9 @@ def test_the_closing_table_shows_metrics_gates_and_paths(tmp_path):
         "splits/3 (rejected.csv", "notes.txt",
         "test has 0% to 30% of each", "not in every split: pug",
         "breeds/Labradoodle (7)", "individuals/rex",
+        "gate data: ALLOWED, though it is wrong (--allow_anomalies) (data version 0123456789ab)",
+        "  WRONG a leak", "  warning: a tiny dog",
+        "in 2 points the data suggest another schema",
         "untrained", "gate breed: REFUSED",
         "FAILED floor: too low", "not pushed", "serving/match/1", "1 run, 1 cached, in 12 s",
     ):  # fmt: skip
