@@ -14,6 +14,20 @@ from pipeline.metadata import Store
 
 EARLIER = re.compile("(Baseline|LedgerBefore|StatisticsBefore)_")
 ROOT = Path(__file__).resolve().parents[1]
+DATA_NODES = {
+    "DatasetImporter", "PhotoCatalog", "SplitAssigner", "DataGate",
+    "ImageExampleGen_cropped", "StatisticsGen_cropped", "SchemaGen_cropped",
+    "ExampleValidator_cropped", "ImageExampleGen_individual", "StatisticsGen_individual",
+    "SchemaGen_individual", "ExampleValidator_individual",
+}  # fmt: skip
+SCHEMAS = {"ImportSchemaGen_cropped", "ImportSchemaGen_individual"}
+BREED_NODES = {
+    "Trainer_breed_teacher", "Trainer_breed_student", "Evaluator_breed_teacher",
+    "Evaluator_breed_student", "ModelGate_breed", "Pusher_breed",
+}  # fmt: skip
+RETRIEVAL_NODES = {"RetrievalEvaluator", "ModelGate_match", "Pusher_match"}
+MATCH_NODES = {"Trainer_match", "PairScores", "Evaluator_match", *RETRIEVAL_NODES}
+EVERY_NODE = DATA_NODES | SCHEMAS | BREED_NODES | MATCH_NODES
 
 
 class Project:
