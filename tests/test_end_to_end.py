@@ -31,7 +31,7 @@ def data(drawn: Path, tmp_path_factory) -> Path:
     (dogs[0] / "zz_cut.jpg").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
     (dogs[0] / "zz_text.jpg").write_text("this is not a photo")
     (dogs[0] / "zz_empty.jpg").write_bytes(b"")
-    (dogs[1] / "zz_copy.jpg").write_bytes(good.read_bytes())
+    (dogs[0] / "zz_copy.jpg").write_bytes(good.read_bytes())
     (folder / "individuals" / "notes.txt").write_text("belongs to no source")
     return folder
 
