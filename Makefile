@@ -6,6 +6,8 @@ UV_VERSION := 0.13.9
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 PYTHON := .venv/bin/python
 ARGS ?=
+# Two processes, each of which takes file by file, those of whole runs first (tests/conftest.py).
+PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE
@@ -19,10 +21,10 @@ run: env  ## run the whole pipeline on the built-in sample (ARGS="--epochs 3" pa
 	$(PYTHON) local_runner.py $(ARGS)
 
 test: env lint types imports  ## check style, types and layers, then run every test
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
-quick: env  ## run the tests that need no pipeline run
-	$(PYTHON) -m pytest --ignore tests/test_end_to_end.py $(ARGS)
+quick: env  ## run the tests that train no models on whole data sets
+	$(PYTEST) --ignore tests/test_end_to_end.py --ignore tests/test_sample_run.py $(ARGS)
 
 lint: env  ## check style and formatting
 	$(PYTHON) -m ruff check .

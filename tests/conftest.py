@@ -14,6 +14,20 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
+# The files that take minutes, longest first: two processes that take file by file end together
+# when the short ones come last.
+LONGEST = (
+    "test_sample_run.py",
+    "test_end_to_end.py",
+    "test_ingestion.py",
+    "test_sample.py",
+    "test_run_fns.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
 
 
 def _picture(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -14,28 +14,48 @@ from pipeline.metadata import Store
 
 EARLIER = re.compile("(Baseline|LedgerBefore|StatisticsBefore)_")
 ROOT = Path(__file__).resolve().parents[1]
+CROPPED = {
+    "ImageExampleGen_cropped", "StatisticsGen_cropped", "SchemaGen_cropped",
+    "ExampleValidator_cropped",
+}  # fmt: skip
+INDIVIDUAL = {
+    "ImageExampleGen_individual", "StatisticsGen_individual", "SchemaGen_individual",
+    "ExampleValidator_individual",
+}  # fmt: skip
+DATA_NODES = {
+    "DatasetImporter", "PhotoCatalog", "SplitAssigner", *CROPPED, *INDIVIDUAL, "DataGate",
+}  # fmt: skip
+SCHEMAS = {"ImportSchemaGen_cropped", "ImportSchemaGen_individual"}
+BREED_NODES = {
+    "Trainer_breed_teacher", "Trainer_breed_student", "Evaluator_breed_teacher",
+    "Evaluator_breed_student", "ModelGate_breed", "Pusher_breed",
+}  # fmt: skip
+RETRIEVAL_NODES = {"RetrievalEvaluator", "ModelGate_match", "Pusher_match"}
+MATCH_NODES = {"Trainer_match", "PairScores", "Evaluator_match", *RETRIEVAL_NODES}
+EVERY_NODE = DATA_NODES | SCHEMAS | BREED_NODES | MATCH_NODES
 
 
 class Project:
     """See above."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, output: Path | None = None):
         self.folder = folder
-        self.output = folder / "output"
+        self.output = output or folder / "output"
 
     @classmethod
-    def copy(cls, folder: Path) -> "Project":
+    def copy(cls, folder: Path, output: Path | None = None) -> "Project":
+        """A fresh clone in `folder`, which works in a folder of its own or in `output`."""
         for name in ("local_runner.py", "requirements.lock"):
             shutil.copy(ROOT / name, folder / name)
         for name in ("pipeline", "components", "models", "schema"):
             shutil.copytree(
                 ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
             )
-        return cls(folder)
+        return cls(folder, output)
 
     def start(self, *flags: str) -> subprocess.Popen:
         return subprocess.Popen(
-            [sys.executable, "local_runner.py", *flags],
+            [sys.executable, "local_runner.py", "--output", str(self.output), *flags],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(self.folder)},
             stdout=subprocess.PIPE,
@@ -62,9 +82,14 @@ class Project:
         }
 
     def edit(self, file: str, old: str, new: str) -> None:
+        """Replaces what stands there once."""
         text = (self.folder / file).read_text()
         assert text.count(old) == 1, f"{file} should hold {old!r} once"
         (self.folder / file).write_text(text.replace(old, new))
+
+    def append(self, file: str, text: str) -> None:
+        with (self.folder / file).open("a") as stream:
+            stream.write(text)
 
     def ledger(self) -> list[catalog.Photo]:
         """Every offered photo of the newest run."""
