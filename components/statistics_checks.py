@@ -78,12 +78,14 @@ def _described(info: Any) -> str:
     A feature that is missing somewhere has no shape, as TFDV says first and at length.
     """
     kinds = anomalies_pb2.AnomalyInfo.Type
-    if any(reason.type == kinds.CUSTOM_VALIDATION for reason in info.reason):
-        return str(info.short_description)
-    said = {reason.type: str(reason.description) for reason in info.reason}
-    if len(said) > 1:
-        said.pop(kinds.INVALID_FEATURE_SHAPE, None)
-    return " ".join(filter(None, said.values())) or str(info.description or info.short_description)
+    reasons = [reason for reason in info.reason if reason.type != kinds.INVALID_FEATURE_SHAPE]
+    said = [
+        reason.short_description
+        if reason.type == kinds.CUSTOM_VALIDATION
+        else reason.description.strip() or reason.short_description
+        for reason in reasons or info.reason
+    ]
+    return "; ".join(said) or str(info.description or info.short_description)
 
 
 def _read(uri: str, split: str) -> Any:

@@ -83,9 +83,9 @@ def encoded(image: Image.Image, quality: int = 90) -> bytes:
     return buffer.getvalue()
 
 
-def scaled_copy(content: bytes) -> bytes:
-    """The same picture, larger and encoded again."""
-    return encoded(Image.open(io.BytesIO(content)).resize((96, 72)), quality=60)
+def copied(content: bytes) -> bytes:
+    """The same picture, encoded again."""
+    return encoded(Image.open(io.BytesIO(content)), quality=95)
 
 
 def darker(factor: float) -> Callable[[Image.Image], Image.Image]:
@@ -101,21 +101,18 @@ class Outcome:
       code: the exit code.
       printed: all that its user saw.
       output: its folder.
+      summary: summary.json; {} when nothing was run.
     """
 
     code: int
     printed: str
     output: Path
-
-    @functools.cached_property
-    def summary(self) -> dict[str, Any]:
-        """summary.json."""
-        return json.loads((self.output / "summary.json").read_text())
+    summary: dict[str, Any]
 
     @functools.cached_property
     def nodes(self) -> dict[str, Node]:
-        """What ML Metadata says of the newest run."""
-        return self.store.nodes(self.store.runs()[0])
+        """What ML Metadata says of the run."""
+        return self.store.nodes(self.summary["run_id"])
 
     @functools.cached_property
     def store(self) -> Store:
@@ -147,7 +144,9 @@ def ingest(data: Path, output: Path, *flags: str) -> Outcome:
                 *dict.fromkeys((*flags, *sorted(views), *stages)),
             ]
         )
-    return Outcome(code, printed(), output)
+    summary = output / "summary.json"
+    found = json.loads(summary.read_text()) if code != 2 else {}
+    return Outcome(code, printed(), output, found)
 
 
 @contextlib.contextmanager

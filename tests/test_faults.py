@@ -277,9 +277,12 @@ def run_with_leaks(clean_run) -> Outcome:
     """Copies that nobody notices, photos that go where they like, and dog ids from elsewhere."""
     files = clean()
     shih_tzu = f"stanford/Images/{planted.STANFORD[0]}/n02086240"
-    files["breeds/pug/near.jpg"] = planted.scaled_copy(files[f"{shih_tzu}_5.jpg"])
+    files["breeds/pug/near.jpg"] = planted.copied(files[f"{shih_tzu}_5.jpg"])
     files["breeds/pug/same.jpg"] = files[f"{shih_tzu}_6.jpg"]
-    to_test = ("/near.jpg", "/same.jpg", "dog-1/0.jpg")
+    places = {
+        "near.jpg": "test", "_5.jpg": "train", "same.jpg": "test", "_6.jpg": "train",
+        "dog-1/0.jpg": "test", "dog-1/1.jpg": "train",
+    }  # fmt: skip
     offers = Breeds.offers
 
     def with_dogs(*given):
@@ -288,10 +291,8 @@ def run_with_leaks(clean_run) -> Outcome:
             yield dataclasses.replace(offer, dog_id=dog)
 
     def move(row: Photo) -> str | None:
-        away = (
-            {"train"} - {row.split} if "_5.jpg" in row.photo_id or "_6.jpg" in row.photo_id else ()
-        )
-        return "test" if row.photo_id.endswith(to_test) else next(iter(away), row.split)
+        ends = (split for end, split in places.items() if row.photo_id.endswith(end))
+        return next(ends, row.split)
 
     with pytest.MonkeyPatch.context() as patch:
         plant(patch, copies, "mark", list)
@@ -404,7 +405,7 @@ def run_with_odd_photos(tmp_path_factory) -> Outcome:
 
 
 @pytest.mark.parametrize(("fault", "photo", "reason", "words"), [
-    ("photo cut off", "n02086240_0.jpg", "unreadable", "Premature end"),
+    ("photo cut off", "n02086240_0.jpg", "unreadable", "truncated"),
     ("text named .jpg", "individuals/dog-0/text.jpg", "unreadable", "no photo"),
     ("empty photo", "individuals/dog-0/empty.jpg", "unreadable", "an empty file"),
     ("box turned inside out (annotation)", "n02086240_1.jpg", "bad_annotation", "no box"),
@@ -462,7 +463,7 @@ def run_with_disagreeing_copies(tmp_path_factory) -> Outcome:
     for number in range(PHOTOS):
         original = files[f"stanford/Images/{planted.STANFORD[0]}/n02086240_{number}.jpg"]
         breed = "pug" if number % 10 == 0 else "Shih-Tzu"
-        files[f"breeds/{breed}/again_{number}.jpg"] = planted.scaled_copy(original)
+        files[f"breeds/{breed}/again_{number}.jpg"] = planted.copied(original)
     files["individuals/dog-2/found.jpg"] = files["individuals/dog-1/0.jpg"]
     folder = tmp_path_factory.mktemp("copies")
     return ingest(lay(folder / "photos", files), folder / "output")
