@@ -30,6 +30,7 @@ from components.catalog import Photo
 from components.dataset import Reader
 from components.sources.base import DataError
 from models import examples, geometry, pixels, progress, vocabulary
+from models.geometry import Box
 
 _PLANS = "plans"  # folder that lists the photos of each shard while these are written
 SHARD = 500  # photos: some 15 MB at 224 px, well under the 200 MB that a shard may have
@@ -237,18 +238,36 @@ def to_example(photo: Photo, data: bytes, shape: Shape, breeds: vocabulary.Vocab
         raise DataError(
             f"photo {photo.photo_id} changed while the run went on ({error})"
         ) from error
-    features = _features(photo, image, breeds)
+    features = _features(photo, image, unpadded(image, photo, box), breeds)
     if shape.view == "uncropped":
         features[examples.FILE_NAME] = photo.photo_id
         features |= box_features(photo, side, features.get(examples.LABEL))
     return examples.serialize(features)
 
 
+def unpadded(image: np.ndarray, photo: Photo, box: Box | None) -> np.ndarray:
+    """The part of a padded square that shows the photo: padding is no quality of a photo.
+
+    Without the row or column next to the padding, which rounding may have made one of it.
+
+    Args:
+      image: uint8 [side, side, 3], as `pixels.load` gives it.
+      photo: its row.
+      box: what was kept of it, pixels of the original; None for all.
+    """
+    xmin, ymin, xmax, ymax = box or (0, 0, photo.width, photo.height)
+    height, width, top, left = pixels.square(
+        max(1, round(ymax - ymin)), max(1, round(xmax - xmin)), image.shape[0]
+    )
+    rows, columns = (top > 0 and height > 2), (left > 0 and width > 2)
+    return image[top + rows : top + height - rows, left + columns : left + width - columns]
+
+
 def _features(
-    photo: Photo, image: np.ndarray, breeds: vocabulary.Vocabulary
+    photo: Photo, image: np.ndarray, shown: np.ndarray, breeds: vocabulary.Vocabulary
 ) -> dict[str, examples.Value]:
-    """What every view's Example holds."""
-    brightness, sharpness, saturation = pixels.quality(image)
+    """What every view's Example holds of a padded square and the photo that it shows."""
+    brightness, sharpness, saturation = pixels.quality(np.ascontiguousarray(shown))
     features: dict[str, examples.Value] = {
         examples.ENCODED: pixels.encode(image),
         examples.FORMAT: "jpeg",

@@ -176,9 +176,8 @@ def few_photos(photos: Sequence[Photo], view: str) -> list[str]:
     named = [f"{breed} ({number})" for breed, number in sorted(few.items(), key=lambda x: x[1])]
     if not few:
         return []
-    return [
-        f"{view}: {len(few)} breed(s) have fewer than {WHOLE_BREED} photos: {some(named, None)}"
-    ]
+    many = "1 breed has" if len(few) == 1 else f"{len(few)} breeds have"
+    return [f"{view}: {many} fewer than {WHOLE_BREED} photos: {some(named, None)}"]
 
 
 def _of_breed(photos: Iterable[Photo], view: str) -> dict[str, list[Photo]]:
@@ -242,8 +241,8 @@ def disagreeing_copies(photos: Sequence[Photo], bounds: Bounds) -> tuple[list[st
         (f"{len(other)} of {len(breeds)} copies name another breed than the photo that they "
          f"are copies of: {some(other, sep='; ')}",
          len(other), _too_many(len(other), len(breeds), bounds.copies)),
-        (f"{len(shared)} pair(s) of dogs share a photo, so they are one dog or the photo is of "
-         f"neither: {some(shared, sep='; ')}",
+        (f"{len(shared)} pair{' of dogs shares' if len(shared) == 1 else 's of dogs share'} a "
+         f"photo, so they are one dog or the photo is of neither: {some(shared, sep='; ')}",
          len(shared), len(shared) > bounds.dogs * dogs),
     )  # fmt: skip
     problems = [text for text, number, wrong in found if number and wrong]
@@ -314,7 +313,8 @@ def tiny_dogs(photos: Iterable[Photo], view: str, side: int) -> list[str]:
     ]
     if not tiny:
         return []
-    return [f"{view}: in {len(tiny)} photo(s) the dog is smaller than {side} pixels: {some(tiny)}"]
+    where = "1 photo" if len(tiny) == 1 else f"{len(tiny)} photos"
+    return [f"{view}: in {where} the dog is smaller than {side} pixels: {some(tiny)}"]
 
 
 def _side(photo: Photo, view: str) -> float:

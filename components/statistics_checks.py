@@ -75,11 +75,19 @@ def _named(name: str, info: Any) -> str:
 
 
 def _described(info: Any) -> str:
-    """A rule of `schema/rules.pbtxt` by its description, all else by TFDV's."""
-    custom = anomalies_pb2.AnomalyInfo.Type.CUSTOM_VALIDATION
-    if any(reason.type == custom for reason in info.reason):
-        return str(info.short_description)
-    return str(info.description or info.short_description)
+    """A rule of `schema/rules.pbtxt` by its description, all else by TFDV's.
+
+    A feature that is missing somewhere has no shape, as TFDV says first and at length.
+    """
+    kinds = anomalies_pb2.AnomalyInfo.Type
+    reasons = [reason for reason in info.reason if reason.type != kinds.INVALID_FEATURE_SHAPE]
+    said = [
+        reason.short_description
+        if reason.type == kinds.CUSTOM_VALIDATION
+        else reason.description.strip() or reason.short_description
+        for reason in reasons or info.reason
+    ]
+    return "; ".join(said) or str(info.description or info.short_description)
 
 
 def _read(uri: str, split: str) -> Any:
@@ -248,7 +256,8 @@ def odd_photos(statistics: Mapping[str, Any], view: str, least: Mapping[str, flo
         number = round(sum(_below(sample, feature, bound) for sample in statistics.values()))
         if number:
             found.append(
-                f"{view}: about {number} photos are {words[feature]} ({feature} below {bound:g})"
+                f"{view}: about {number} photo{'s are' if number > 1 else ' is'} {words[feature]} "
+                f"({feature} below {bound:g})"
             )
     return found
 

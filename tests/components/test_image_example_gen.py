@@ -185,12 +185,22 @@ def test_every_record_says_what_it_is(dog_photo, encoded, breeds):
     assert values["source"] == [b"s"]
     assert (values["breed"], values["label"]) == ([b"pug"], [breeds.label("pug")])
     assert (values["original/width"], values["original/height"]) == ([80], [60])
-    # 128 on a quarter of the square, 255 on 8 x 8 of its 1,024 pixels: (256 * 128 + 64 * 255) /
-    # (1024 * 255) = 0.188, and the small dog is black.
-    assert values["quality/brightness"] == pytest.approx([0.188], abs=1e-3)
+    # Without the padding, and the row next to it, 22 x 32 pixels remain: 255 on 8 x 8 of them, or
+    # 0.091, and the small dog is black.
+    assert values["quality/brightness"] == pytest.approx([64 / 704], abs=1e-3)
     assert values["quality/sharpness"][0] > 0
     assert values["quality/saturation"] == pytest.approx([0.0], abs=1e-3)  # no colour anywhere
     assert values["image/encoded"][0].startswith(b"\xff\xd8")
+
+
+def test_padding_is_no_quality_of_a_photo(encoded, breeds):
+    black = np.zeros((60, 80, 3), np.uint8)
+    photo = row(1, "train", breed="pug")
+
+    features = written(photo, encoded(black, "PNG"), "cropped", breeds)
+
+    for name in ("brightness", "sharpness", "saturation"):
+        assert features[f"quality/{name}"].float_list.value[0] == 0
 
 
 @pytest.mark.parametrize("view", VIEWS)

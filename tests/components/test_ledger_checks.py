@@ -357,9 +357,9 @@ def test_breeds_of_fewer_than_twenty_photos_are_named_fewest_first():
     ]
 
     assert ledger_checks.few_photos(rows, "cropped") == [
-        "cropped: 2 breed(s) have fewer than 20 photos: whippet (2), pug (19)"
+        "cropped: 2 breeds have fewer than 20 photos: whippet (2), pug (19)"
     ]
-    assert ledger_checks.few_photos(rows, "uncropped")[0].startswith("uncropped: 2 breed(s)")
+    assert ledger_checks.few_photos(rows, "uncropped")[0].startswith("uncropped: 2 breeds")
     assert ledger_checks.few_photos(rows[:20], "cropped") == []
 
 
@@ -497,7 +497,7 @@ def test_two_names_of_one_dog_are_one_pair_however_many_photos_they_share():
     (problem,), _ = ledger_checks.disagreeing_copies([rex, max_, *shared, own], BOUNDS)
 
     assert problem.startswith(
-        "1 pair(s) of dogs share a photo, so they are one dog or the photo is"
+        "1 pair of dogs shares a photo, so they are one dog or the photo is"
     )
     assert "max and rex (s/copy-2, s/1)" in problem
 
@@ -630,7 +630,7 @@ def test_a_dog_that_is_smaller_than_it_should_be_is_named(view, bodies, size, si
     )
 
     assert ledger_checks.tiny_dogs([row, photo(2, None)], view, 48) == (
-        [f"{view}: in 1 photo(s) the dog is smaller than 48 pixels: s/1 ({side})"] if side else []
+        [f"{view}: in 1 photo the dog is smaller than 48 pixels: s/1 ({side})"] if side else []
     )
 
 
