@@ -24,6 +24,7 @@ from PIL import Image
 from test_ingestion import INGEST, jpeg, unpack, voc
 
 import local_runner
+import pipeline.execution  # noqa: F401 - now: its libraries keep the streams that they find
 from components import catalog, digests
 from components.catalog import Photo
 from pipeline import inputs
