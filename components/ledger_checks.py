@@ -263,7 +263,10 @@ def same_data(photos: Sequence[Photo], before: Sequence[Photo], bound: float) ->
 
 
 def relabelled(photos: Sequence[Photo], before: Sequence[Photo], bound: float) -> list[str]:
-    """The sources in which photos have another breed or dog than the same bytes had before."""
+    """The sources in which photos have another breed or dog than the same bytes had before.
+
+    Not where nothing was known: a breed that the vocabulary learns is no noise.
+    """
     then = {photo.sha256: photo for photo in before if photo.split}
     both = [(photo, then[photo.sha256]) for photo in photos if photo.split and photo.sha256 in then]
     problems = []
@@ -272,7 +275,7 @@ def relabelled(photos: Sequence[Photo], before: Sequence[Photo], bound: float) -
         changed = [
             f"{now.photo_id} ({_label(old)}, now {_label(now)})"
             for now, old in own
-            if (now.breed, now.dog_id) != (old.breed, old.dog_id)
+            if _contradicts(now, old)
         ]
         if _too_many(len(changed), len(own), bound):
             problems.append(
@@ -280,6 +283,12 @@ def relabelled(photos: Sequence[Photo], before: Sequence[Photo], bound: float) -
                 f"last blessed run, at most {bound:.0%} may: {some(changed, sep='; ')}"
             )
     return problems
+
+
+def _contradicts(now: Photo, old: Photo) -> bool:
+    """Whether what was known of a photo is another thing now, or gone; to know more is none."""
+    pairs = ((now.breed, old.breed), (now.dog_id, old.dog_id))
+    return any(_known(then) and then != found for found, then in pairs)
 
 
 def _label(photo: Photo) -> str:

@@ -102,10 +102,26 @@ def _schema(folder: str, view: str) -> str:
     """
     file = _SCHEMA / f"{view}.pbtxt"
     try:
-        meaning = str(text_format.Parse(file.read_text(), schema_pb2.Schema()))
+        schema = text_format.Parse(file.read_text(), schema_pb2.Schema())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise SettingsError(f"schema/{view}.pbtxt is no TFDV schema: {error}; mend it") from None
-    return _place(folder, str(file), digest=digests.of_text(meaning, digests.of_lock()))
+    _check_domains(view, schema)
+    return _place(folder, str(file), digest=digests.of_text(str(schema), digests.of_lock()))
+
+
+def _check_domains(view: str, schema: schema_pb2.Schema) -> None:
+    """Sees that every domain that a feature names is there: TFDV checks nothing where it is not.
+
+    Raises:
+      SettingsError: one is not there.
+    """
+    there = {domain.name for domain in schema.string_domain}
+    for feature in schema.feature:
+        if feature.domain and feature.domain not in there:
+            raise SettingsError(
+                f"schema/{view}.pbtxt: feature {feature.name} names the domain {feature.domain}, "
+                f"which is not there (there are {', '.join(sorted(there))}); mend it"
+            )
 
 
 def _rules() -> str:

@@ -20,12 +20,12 @@ from test_ingestion import voc as annotation
 from tfx import v1 as tfx
 from tfx.types import standard_artifacts
 
-from components import copies, dataset, image_example_gen, split_assigner
+from components import copies, dataset, image_example_gen, ledger_checks, split_assigner
 from components.catalog import Photo
 from components.pusher import Pusher
 from components.sources import voc
 from components.sources.breeds import Breeds
-from models import examples
+from models import examples, vocabulary
 from pipeline import graph, inputs
 from pipeline.settings import Settings
 
@@ -368,19 +368,31 @@ def test_records_that_do_not_fit_the_schema_end_at_the_gate(
     told(f"{fault} (schema)", outcome, "DataGate", "cropped: train: ", *words)
 
 
-@pytest.mark.parametrize(("file", "old", "new"), [
-    ("cropped.pbtxt", "type: BYTES", "type: TEXT"),
-    ("individual.pbtxt", "feature {", "feature"),
-    ("rules.pbtxt", "severity: ERROR", "severity: FATAL"),
+@pytest.mark.parametrize(("fault", "file", "old", "new"), [
+    ("a type that is none", "cropped.pbtxt", "type: BYTES", "type: TEXT"),
+    ("a brace missing", "individual.pbtxt", "feature {", "feature"),
+    ("a domain that is not there", "uncropped.pbtxt", 'domain: "format"', 'domain: "formats"'),
+    ("a severity that is none", "rules.pbtxt", "severity: ERROR", "severity: FATAL"),
 ])  # fmt: skip
 def test_a_schema_that_is_none_ends_before_the_run(
-    file, old, new, photos, tmp_path, monkeypatch, told
+    fault, file, old, new, photos, tmp_path, monkeypatch, told
 ):
     edit_schema(monkeypatch, tmp_path / "schema", file, old, new)
 
     outcome = ingest(photos, tmp_path / "output")
 
-    told(f"{file} that can't be parsed", outcome, "before the run", f"schema/{file}", "mend it")
+    told(f"{fault} ({file})", outcome, "before the run", f"schema/{file}", "mend it")
+
+
+def test_a_rule_that_is_no_sql_ends_where_it_is_asked(
+    clean_run, photos, tmp_path, monkeypatch, told
+):
+    old, new = "feature.num_stats.mean > 0.1", "feature.num_stats.average > 0.1"
+    edit_schema(monkeypatch, tmp_path / "schema", "rules.pbtxt", old, new)
+
+    outcome = ingest(photos, clean_run.output)
+
+    told("a rule that is no SQL", outcome, "ExampleValidator_cropped", "field called average")
 
 
 @pytest.fixture(scope="module")
@@ -553,6 +565,19 @@ def test_photos_changed_since_the_last_blessed_run_end_at_the_gate(
     fault, words, run_on_changed_photos, told
 ):
     told(fault, run_on_changed_photos, "DataGate", *words)
+
+
+def test_a_breed_that_the_vocabulary_learns_is_no_label_noise(clean_run):
+    """The first run's ledger again, some of whose photos had no breed or dog in an earlier one."""
+    now = [photo for photo in clean_run.ledger() if photo.source == "individuals"]
+    known = [dataclasses.replace(photo, breed="pug") for photo in now]
+    mixed = [dataclasses.replace(photo, breed=vocabulary.MIXED) for photo in now]
+    other = [dataclasses.replace(photo, breed="beagle") for photo in now]
+
+    assert ledger_checks.relabelled(known, now, bound=0.01) == []
+    assert ledger_checks.relabelled(known, mixed, bound=0.01) == []
+    assert ledger_checks.relabelled(known, other, bound=0.01)
+    assert ledger_checks.relabelled(now, known, bound=0.01)
 
 
 def test_another_data_set_is_not_compared_with_the_last_blessed_run(tmp_path, clean_run, told):
