@@ -20,6 +20,8 @@ LONGEST = (
     "test_sample_run.py",
     "test_end_to_end.py",
     "test_ingestion.py",
+    "test_cache.py",
+    "test_stages.py",
     "test_sample.py",
     "test_run_fns.py",
 )
@@ -52,6 +54,18 @@ def picture() -> Callable[..., np.ndarray]:
 def encoded() -> Callable[..., bytes]:
     """An image file: (array or Pillow image, format, Pillow's options) -> bytes."""
     return _encoded
+
+
+@pytest.fixture(scope="session")
+def few_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder for all data stages: two breeds of 24 photos, and 14 dogs of three."""
+    folder = tmp_path_factory.mktemp("few") / "photos"
+    names = [f"breeds/{breed}/{n}.jpg" for breed in ("beagle", "pug") for n in range(24)]
+    names += [f"individuals/dog-{dog}/{n}.jpg" for dog in range(14) for n in range(3)]
+    for seed, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(_encoded(_picture(72, 96, seed)))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ from pathlib import Path
 from components import catalog
 from pipeline.metadata import Store
 
-EARLIER = re.compile("(Baseline|LedgerBefore|StatisticsBefore)_")
+# They register what lies there, in every run anew, and compute nothing.
+IMPORTERS = re.compile("StartWeights|(Baseline|LedgerBefore|StatisticsBefore)_")
 ROOT = Path(__file__).resolve().parents[1]
 CROPPED = {
     "ImageExampleGen_cropped", "StatisticsGen_cropped", "SchemaGen_cropped",
@@ -72,13 +73,13 @@ class Project:
         return json.loads((self.output / "summary.json").read_text())
 
     def executed(self) -> set[str]:
-        """The nodes that the newest run executed; importers of what earlier runs left aside."""
+        """The nodes that the newest run executed, importers aside."""
         store = Store(str(self.output / "metadata.sqlite"))
         nodes = store.nodes(store.runs()[0]).values()
         return {
             node.node_id
             for node in nodes
-            if node.state == "run" and not EARLIER.match(node.node_id)
+            if node.state == "run" and not IMPORTERS.match(node.node_id)
         }
 
     def edit(self, file: str, old: str, new: str) -> None:

@@ -18,22 +18,10 @@ RECORDS = {*CROPPED, *INDIVIDUAL, "DataGate"}
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory, picture, encoded) -> Path:
-    """Two breeds of 24 photos, and 14 dogs of three."""
-    folder = tmp_path_factory.mktemp("data") / "photos"
-    names = [f"breeds/{breed}/{n}.jpg" for breed in ("beagle", "pug") for n in range(24)]
-    names += [f"individuals/dog-{dog}/{n}.jpg" for dog in range(14) for n in range(3)]
-    for seed, name in enumerate(names):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(encoded(picture(72, 96, seed)))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def first(data, tmp_path_factory) -> Project:
+def first(few_photos, tmp_path_factory) -> Project:
     """A finished ingestion."""
     project = Project.copy(tmp_path_factory.mktemp("first"))
-    code, printed = project.run("--data", str(data), *INGEST)
+    code, printed = project.run("--data", str(few_photos), *INGEST)
     assert code == 0, printed
     assert project.executed() == DATA_NODES | SCHEMAS
     return project
@@ -47,9 +35,9 @@ def clone(first, tmp_path) -> Project:
 
 
 @pytest.fixture
-def own(data, tmp_path) -> Path:
+def own(few_photos, tmp_path) -> Path:
     """A copy of the data in another place, with the times of now."""
-    return Path(shutil.copytree(data, tmp_path / "moved", copy_function=shutil.copyfile))
+    return Path(shutil.copytree(few_photos, tmp_path / "moved", copy_function=shutil.copyfile))
 
 
 def ran(project: Project, data: Path, *flags: str) -> set[str]:
@@ -68,7 +56,7 @@ def change_a_pixel(photo: Path) -> None:
     os.utime(photo, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def test_a_fresh_clone_with_other_comments_docstrings_and_spaces_runs_nothing(clone, data):
+def test_a_fresh_clone_with_other_comments_docstrings_and_spaces_runs_nothing(clone, few_photos):
     clone.append("components/photo_catalog.py", "\n\n# says nothing\n")
     clone.edit("components/split_assigner.py", "BREED_SHARES = (", "BREED_SHARES  =  (")
     clone.edit("components/copies.py", '"""Copies of photos, across', '"""Copies across')
@@ -79,7 +67,7 @@ def test_a_fresh_clone_with_other_comments_docstrings_and_spaces_runs_nothing(cl
         clone.append(f"schema/{view}.pbtxt", "\n# says nothing\n")
     clone.append("requirements.lock", "    # says nothing\n")
 
-    assert ran(clone, data) == set()
+    assert ran(clone, few_photos) == set()
 
 
 def test_moved_and_touched_photos_beside_files_of_no_source_run_nothing(clone, own):
@@ -113,18 +101,20 @@ def test_moved_and_touched_photos_beside_files_of_no_source_run_nothing(clone, o
         ),
     ],
 )  # fmt: skip
-def test_an_edit_runs_the_nodes_that_read_it_and_what_follows(file, old, new, nodes, clone, data):
+def test_an_edit_runs_the_nodes_that_read_it_and_what_follows(
+    file, old, new, nodes, clone, few_photos
+):
     clone.edit(file, old, new)
 
-    assert ran(clone, data) == nodes
+    assert ran(clone, few_photos) == nodes
 
 
-def test_another_version_of_a_dependency_runs_everything(clone, data):
+def test_another_version_of_a_dependency_runs_everything(clone, few_photos):
     lock = (clone.folder / "requirements.lock").read_text()
     pin = re.search(r"^numpy==\S+", lock, re.MULTILINE)[0]
     clone.edit("requirements.lock", pin, f"{pin}.post1")
 
-    assert ran(clone, data) == DATA_NODES | SCHEMAS
+    assert ran(clone, few_photos) == DATA_NODES | SCHEMAS
 
 
 @pytest.mark.parametrize(
@@ -135,8 +125,8 @@ def test_another_version_of_a_dependency_runs_everything(clone, data):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_a_flag_runs_what_it_is_about_and_what_follows(flags, nodes, clone, data):
-    assert ran(clone, data, *INGEST, *flags) == nodes
+def test_a_flag_runs_what_it_is_about_and_what_follows(flags, nodes, clone, few_photos):
+    assert ran(clone, few_photos, *INGEST, *flags) == nodes
 
 
 def test_a_pixel_changed_at_the_same_size_and_time_runs_all_that_reads_photos(clone, own):

@@ -194,6 +194,8 @@ def test_every_photo_of_every_source_is_one_row_with_a_split_or_a_reason(unpacke
         assert row["offered"] == photos[source], source
         assert row["reasons"] == expected[source], source
         assert row["accepted"] == photos[source] - sum(expected[source].values()), source
+    boxed = [summary["photos"][source]["accepted"] for source in ("stanford", "tsinghua")]
+    assert sum(summary["splits"]["uncropped"].values()) == sum(boxed)
     assert summary["single_photo_dogs"] == ["individuals/lonely"]
     assert summary["unknown_breeds"] == {"breeds/Labradoodle": 2, "stanford/wolf": 1}
     for words in ("individuals/lonely", "breeds/Labradoodle (2)", "4 breeds: val has"):

@@ -1,13 +1,17 @@
 """Whole runs on the built-in sample, as `make run` starts them."""
 
+import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
-from runs import EVERY_NODE, Project
+from runs import DATA_NODES, EVERY_NODE, SCHEMAS, Project
 
 from components import catalog
 from pipeline.metadata import Store
+
+TRAINERS = {name for name in EVERY_NODE if name.startswith("Trainer")}
 
 
 @pytest.fixture(scope="module")
@@ -75,35 +79,100 @@ def test_a_second_run_takes_everything_from_the_cache(sample_run):
     assert after["match"] == before["match"]
 
 
-def test_what_is_served_is_what_the_newest_run_made(sample_run):
-    """Runs A, B, A, B: each is compared with what served before it, and serves after it."""
+@pytest.fixture(scope="module")
+def changed(sample_run, tmp_path_factory) -> Path:
+    """The sample without three of its dogs, and with one bit of another one's photo changed."""
     project, _ = sample_run
-    first = project.summary()["pushed"]
+    (sample,) = (project.output / "sample").iterdir()
+    folder = tmp_path_factory.mktemp("changed") / "photos"
+    shutil.copytree(sample, folder)
+    dogs = sorted((folder / "individuals").iterdir())
+    for dog in dogs[::24]:
+        shutil.rmtree(dog)
+    photo = sorted(dogs[-1].iterdir())[0]
+    content = bytearray(photo.read_bytes())
+    content[-20] ^= 1
+    photo.write_bytes(content)
+    return folder
 
-    code, printed = project.run("--epochs", "25")
-    assert code in (0, 3), printed
-    other = project.summary()
-    assert other["match"]["baseline.mAP"] > 0.5
-    assert other["breed"]["baseline"]["top1"] > 0.5
-    assert other["match"]["baseline.gallery"] == other["match"]["gallery"]
 
-    for flags in ([], ["--epochs", "25"], []):
-        code, printed = project.run(*flags)
-        assert code in (0, 3), printed
-        summary = project.summary()
-        for model, path in summary["pushed"].items():
-            if path is not None:
-                versions = sorted(
-                    Path(path).parent.iterdir(), key=lambda version: int(version.name)
-                )
-                assert Path(path) == versions[-1], f"{model}: another version is served"
-    assert not any(name.startswith("Trainer") for name in project.executed())
-    assert summary["pushed"] != first
+def flags(data: Path, epochs: int) -> list[str]:
+    """Those of the sample, on other data."""
+    return [
+        "--data", str(data), "--backbone", "small_cnn", "--image_size", "64",
+        "--batch_size", "32", "--epochs", str(epochs),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def other_run(sample_run, changed, tmp_path_factory) -> Project:
+    """A shorter run on the changed sample, whose models may be worse than those served."""
+    project, _ = sample_run
+    other = Project.copy(tmp_path_factory.mktemp("other"), project.output)
+    for metric in ("top1", "mAP"):
+        rule = f'reference="baseline.{metric}", margin='
+        other.edit("pipeline/gates.py", f"{rule}0.05", f"{rule}0.5")
+    code, printed = other.run(*flags(changed, epochs=12))
+    assert code == 0, printed
+    return other
+
+
+def test_changed_data_run_everything_and_are_compared_with_those_of_the_models_pushed(other_run):
+    executed, summary = other_run.executed(), other_run.summary()
+
+    assert executed == EVERY_NODE - SCHEMAS
+    store = Store(str(other_run.output / "metadata.sqlite"))
+    nodes = store.nodes(store.runs()[0])
+    for view in ("cropped", "individual"):
+        assert {f"LedgerBefore_{view}", f"StatisticsBefore_{view}"} <= set(nodes)
+    folder = Path(store.outputs(nodes["DataGate"])["verdict"].uri)
+    distances = json.loads((folder / "verdict.json").read_text())["distances"]
+    for view, feature in (("cropped", "breed"), ("individual", "quality/brightness")):
+        drift = {d["feature"]: d["value"] for d in distances[view] if d["kind"] == "drift"}
+        assert 0 <= drift[feature] < 0.05
+    assert summary["match"]["baseline.mAP"] > 0.5
+    assert summary["breed"]["baseline"]["top1"] > 0.5
+    assert summary["match"]["baseline.gallery"] == summary["match"]["gallery"]
+
+
+def test_photos_under_another_name_end_the_run_before_anything_is_trained(
+    other_run, changed, tmp_path
+):
+    data = tmp_path / "photos"
+    shutil.copytree(changed / "individuals", data / "individuals")
+    one, two, *_ = sorted((data / "individuals").iterdir())
+    one.rename(data / "aside")
+    two.rename(one)
+    (data / "aside").rename(two)
+
+    code, printed = other_run.run(*flags(data, epochs=12), "--individual")
+
+    assert code == 1
+    assert "DataGate failed" in printed
+    assert "photos have another label than in the last blessed run" in printed
+    assert f"individuals/{one.name}" in printed
+    assert not any(name.startswith("Trainer") for name in other_run.executed())
+
+
+def test_what_is_served_is_what_the_newest_run_made(sample_run, other_run, changed):
+    """Runs A, B, A, B, A: each is compared with what served before it, and serves after it."""
+    project, _ = sample_run
+    served = []
+    for run, more in ((project, []), (other_run, flags(changed, epochs=12)), (project, [])):
+        code, printed = run.run(*more)
+        assert code == 0, printed
+        assert not run.executed() & {*DATA_NODES, *TRAINERS}
+        served.append(run.summary()["pushed"])
+        for model, path in served[-1].items():
+            newest = max(os.listdir(Path(path).parent), key=int)
+            assert Path(path).name == newest, f"{model}: another version is served"
+
+    for model in ("breed", "match"):
+        assert len({pushed[model] for pushed in served}) == 3
 
 
 def test_a_pushed_version_that_was_deleted_is_pushed_again(sample_run):
     project, _ = sample_run
-    code, printed = project.run()
     deleted = Path(project.summary()["pushed"]["match"])
     shutil.rmtree(deleted.parent)
 
