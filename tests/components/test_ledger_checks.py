@@ -496,9 +496,7 @@ def test_two_names_of_one_dog_are_one_pair_however_many_photos_they_share():
 
     (problem,), _ = ledger_checks.disagreeing_copies([rex, max_, *shared, own], BOUNDS)
 
-    assert problem.startswith(
-        "1 pair of dogs shares a photo, so they are one dog or the photo is"
-    )
+    assert problem.startswith("1 pair of dogs shares a photo, so they are one dog or the photo is")
     assert "max and rex (s/copy-2, s/1)" in problem
 
 
