@@ -145,6 +145,8 @@ def _before(
       own: version of this run's data.
       settings: of this run.
     """
+    if any(store.let_in(item) for item in versions if item.data_version == own):
+        return None  # somebody looked at how these data differ, and the model was blessed
     earlier = itertools.takewhile(lambda item: item.data_version != own, reversed(versions))
     known = [pushed for pushed in earlier if pushed.data_version]
     return store.before(view, known[-1], graph.shape(settings, view)) if known else None

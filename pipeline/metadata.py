@@ -121,6 +121,11 @@ class Store:
         node = nodes.get(f"StatisticsGen_{view}") if same else None
         return Before(pushed.data_version, ledger, self.uri(node, "statistics"))
 
+    def let_in(self, pushed: Pushed) -> bool:
+        """Whether the run that first pushed a version let its data in with --allow_anomalies."""
+        gate = self._nodes_behind(pushed).get("DataGate")
+        return gate is not None and gate.parameters.get("allow_anomalies") == 1
+
     def _nodes_behind(self, pushed: Pushed) -> dict[str, Node]:
         """The nodes of the run that wrote a pushed version."""
         events = self._store.get_events_by_artifact_ids([pushed.artifact])
