@@ -256,6 +256,13 @@ def main(argv: list[str] | None = None) -> int:
     except SettingsError as error:
         print(f"local_runner.py: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        print(
+            f"local_runner.py: {sys.executable} has no {error.name}: build the environment with "
+            "`make env`, then run .venv/bin/python local_runner.py",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:  # before there is anything to keep or to end
         return 130
 

@@ -39,6 +39,7 @@ class Findings:
       schema: where the curated schemas and this run's proposals differ.
       distances: by view, what was measured between splits and between runs.
       examples: by view and split, how many there are.
+      help: commands that show more of a problem, or a way round it.
     """
 
     problems: list[str] = dataclasses.field(default_factory=list)
@@ -46,6 +47,19 @@ class Findings:
     schema: list[str] = dataclasses.field(default_factory=list)
     distances: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
     examples: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    help: list[str] = dataclasses.field(default_factory=list)
+
+
+class WrongDataError(DataError):
+    """The data set is wrong; the message says what, where, how many, and which commands help.
+
+    Attributes:
+      findings: all that was found.
+    """
+
+    def __init__(self, findings: Findings):
+        super().__init__(message(findings))
+        self.findings = findings
 
 
 class Executor(base_executor.BaseExecutor):
@@ -81,7 +95,7 @@ class Executor(base_executor.BaseExecutor):
         found.problems = list(dict.fromkeys(found.problems))  # views may find the same
         allowed = bool(exec_properties["allow_anomalies"])
         if found.problems and not allowed:
-            raise DataError(message(found.problems))
+            raise WrongDataError(found)
         _write(verdict, found, splits.data_version or "")
 
 
@@ -124,16 +138,24 @@ def check_view(
     sizes = {split: ledger_checks.effective(units, split) for split in SPLITS}
     distances = statistics_checks.skew(statistics, schema, sizes)
     found.problems += ledger_checks.count_mismatches(photos, view, counts)
-    found.problems += statistics_checks.anomalies(inputs["anomalies"].uri, view)
+    if anomalies := statistics_checks.anomalies(inputs["anomalies"].uri, view, statistics):
+        found.problems += anomalies
+        found.help.append(_SCHEMA_HELP)
     if not upstream:
         found.problems += ledger_checks.uneven_shares(photos, view, bounds.share)
     if view == "cropped":  # what SplitAssigner sees to; the photos with boxes are only some of it
-        found.problems += ledger_checks.missing_breeds(photos, view)
+        missing, fewer = ledger_checks.missing_breeds(photos, view, upstream)
+        found.problems += missing
+        found.warnings += fewer
     if view != "individual":
         found.warnings += ledger_checks.few_photos(photos, view)
     if "ledger_before" in inputs:
         distances += _compare(found, photos, view, inputs, bounds)
-    found.problems += statistics_checks.too_far(view, distances)
+    listed = [far for far in distances if upstream and far.other == "test"]
+    found.warnings += statistics_checks.too_far(view, listed)
+    found.problems += statistics_checks.too_far(
+        view, [distance for distance in distances if distance not in listed]
+    )
     found.warnings += ledger_checks.tiny_dogs(photos, view, bounds.tiny)
     found.warnings += statistics_checks.odd_photos(statistics, view, _least(bounds))
     proposal = statistics_checks.read_schema(inputs["proposal"].uri)
@@ -168,9 +190,29 @@ def _compare(
             "for another data set, and not compared with it"
         )
         return []
-    found.problems += ledger_checks.relabelled(photos, before, bounds.relabelled)
-    found.problems += ledger_checks.lost(photos, before, bounds.lost)
+    problems = [
+        *ledger_checks.relabelled(photos, before, bounds.relabelled),
+        *ledger_checks.lost(photos, before, bounds.lost),
+        *ledger_checks.lost_breeds(photos, before, view),
+    ]
+    found.problems += [f"{problem} (that was data version {version})" for problem in problems]
+    distances = _drift(found, photos, before, view, inputs, version)
+    if problems or statistics_checks.too_far(view, distances):
+        found.help.append(_VERSION_HELP.format(version))
+    return distances
+
+
+def _drift(
+    found: Findings,
+    photos: Sequence[Photo],
+    before: Sequence[Photo],
+    view: str,
+    inputs: Mapping[str, Any],
+    version: str,
+) -> list[statistics_checks.Distance]:
+    """How far the view lies from that of the earlier run; its pixels only where they compare."""
     if "statistics_before" not in inputs:
+        found.warnings.append(f"{view}: no statistics of the last blessed run's data ({version})")
         return []
     sizes = [
         ledger_checks.effective(ledger_checks.units(rows, view), "train")
@@ -181,27 +223,49 @@ def _compare(
         statistics_checks.statistics_of(inputs[key].uri)["train"]
         for key in ("statistics", "statistics_before")
     )
+    if not inputs["statistics_before"].get_int_custom_property("same_shape"):
+        schema = statistics_checks.without_pixels(schema)
+        found.warnings.append(
+            f"{view}: brightness, sharpness and saturation are not compared with the last blessed "
+            f"run's ({version}): its photos had another size or crop"
+        )
     return statistics_checks.drift(now, then, schema, sizes, version)
 
 
-def message(problems: Sequence[str]) -> str:
-    """What ends a run: what is wrong, and the two commands that help."""
-    more = len(problems) - _SHOWN
+_SCHEMA_HELP = (
+    "python local_runner.py schema (with this run's --output) shows the data against the schema"
+)
+_VERSION_HELP = (
+    "the same command with --data_version {} in place of --data runs on the last blessed data again"
+)
+_LIST_HELP = "python local_runner.py data (with this run's --output) lists earlier data"
+_GO_ON = "the same command with --allow_anomalies goes on all the same, on record"
+
+
+def message(found: Findings) -> str:
+    """What ends a run: what is wrong, and the commands that help."""
+    number = len(found.problems)
+    more = number - _SHOWN
     return "\n  ".join(
         [
-            f"the data set has {len(problems)} problem(s):",
-            *problems[:_SHOWN],
-            *([f"… and {more} more"] if more > 0 else []),
-            "`local_runner.py schema` shows what the data say against the schema;",
-            "the same command with --allow_anomalies goes on all the same, on record",
+            f"the data set has {number} problem{'s' if number > 1 else ''}:",
+            *found.problems[:_SHOWN],
+            *([f"… and {more} more, in summary.json (data, problems)"] if more > 0 else []),
+            *dict.fromkeys(found.help or [_LIST_HELP]),
+            _GO_ON,
         ]
     )
+
+
+def as_json(found: Findings) -> dict[str, Any]:
+    """What `verdict.json` holds."""
+    return {"passed": not found.problems, **dataclasses.asdict(found)}
 
 
 def _write(verdict: Any, found: Findings, data_version: str) -> None:
     passed = not found.problems
     with fileio.open(os.path.join(verdict.uri, VERDICT), "w") as file:
-        file.write(json.dumps({"passed": passed, **dataclasses.asdict(found)}, indent=1))
+        file.write(json.dumps(as_json(found), indent=1))
     verdict.data_version = data_version
     verdict.passed = int(passed)
     verdict.problems = len(found.problems)

@@ -187,7 +187,7 @@ def read_dataset(data: str, before: Seen | None = None) -> Dataset:
 
     Args:
       data: the folder.
-      before: a file of which this knows the digest is not read; gets the digests of the others.
+      before: a file of which this knows the digest is not read; gets those of all that are there.
 
     Raises:
       DataError: as `list_containers`, or a file can't be read.
@@ -198,6 +198,7 @@ def read_dataset(data: str, before: Seen | None = None) -> Dataset:
     known = {path: before.digest(path, stamp) for path, stamp in stamps.items() if stamp}
     digests = {path: digest for path, digest in known.items() if digest}
     digests |= _digest_all(data, [path for _, path in claimed if path not in digests], stamps)
+    before.digests.clear()  # what is not there any more is not worth knowing
     for path, digest in digests.items():
         stamp = stamps[path]
         if stamp and digest != UNREADABLE:  # what hinders reading may go and leave no trace

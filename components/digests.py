@@ -8,6 +8,7 @@ project that it imports, directly or not. Comments, docstrings and formatting do
 import ast
 import functools
 import hashlib
+import importlib
 import pathlib
 import re
 
@@ -44,6 +45,16 @@ def of_lock() -> str:
 def of_text(*texts: str) -> str:
     """Digest of texts, in order."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def load(name: str) -> None:
+    """Imports a module with all that it imports from this project.
+
+    A node that imports its code when it starts would run what the files hold by then, under the
+    digest of what they held before.
+    """
+    for module in sorted(_closure(name)):
+        importlib.import_module(module)
 
 
 def _closure(name: str) -> set[str]:

@@ -141,7 +141,10 @@ def uneven_shares(photos: Sequence[Photo], view: str, tolerance: float) -> list[
         shares = [(unit, (DOG_SHARES if unit.dog else BREED_SHARES)[place]) for unit in found]
         expected = sum(unit.photos * share for unit, share in shares) / max(1, total)
         variance = sum(unit.photos**2 * share * (1 - share) for unit, share in shares)
-        bound = tolerance + SIGMAS * math.sqrt(variance) / max(1, total)
+        third = sum(
+            unit.photos**3 * share * (1 - share) * (1 - 2 * share) for unit, share in shares
+        )
+        bound = tolerance + _seldom(variance, third) / max(1, total)
         share = sum(unit.photos for unit in found if unit.split == split) / max(1, total)
         if abs(share - expected) > bound:
             problems.append(
@@ -151,19 +154,44 @@ def uneven_shares(photos: Sequence[Photo], view: str, tolerance: float) -> list[
     return problems
 
 
-def missing_breeds(photos: Sequence[Photo], view: str) -> list[str]:
-    """The breeds of `WHOLE_BREED` photos or more that a split has none of, though it could."""
-    problems = []
+def _seldom(variance: float, third: float) -> float:
+    """What a sum seldom misses its mean by: standard deviations, and what its skewness adds.
+
+    Args:
+      variance: of the sum.
+      third: its third central moment (Cornish and Fisher, 1938).
+    """
+    if not variance:
+        return 0.0
+    return SIGMAS * math.sqrt(variance) + abs(third) / variance * (SIGMAS**2 - 1) / 6
+
+
+def missing_breeds(
+    photos: Sequence[Photo], view: str, upstream: bool = False
+) -> tuple[list[str], list[str]]:
+    """The breeds of `WHOLE_BREED` photos or more that a split has none of.
+
+    Args:
+      photos: the ledger.
+      view: whose photos are counted.
+      upstream: the splits are those of the sources' own lists.
+
+    Returns:
+      The problems: breeds that SplitAssigner promises to every split. And the warnings: those that
+      it can't, because their photos are of few dogs, or near copies, or listed by their source.
+    """
+    promised = split_assigner.whole_breeds(photos, upstream)
+    problems: list[str] = []
+    warnings: list[str] = []
     for breed, rows in sorted(_of_breed(photos, view).items()):
         splits = Counter(photo.split for photo in rows)
         missing = [split for split in SPLITS if not splits[split]]
-        able = len(split_assigner.units(rows)) >= len(SPLITS)
-        if missing and able and len(rows) >= WHOLE_BREED:
+        if missing and len(rows) >= WHOLE_BREED:
             there = ", ".join(f"{split} {splits[split]}" for split in SPLITS)
-            problems.append(
+            (problems if breed in promised else warnings).append(
                 f"{view}: no photo of {breed} in {' and '.join(missing)} ({there} photos)"
             )
-    return problems
+    return problems, warnings
 
 
 def few_photos(photos: Sequence[Photo], view: str) -> list[str]:
@@ -217,13 +245,14 @@ def shared_dog_ids(photos: Iterable[Photo]) -> list[str]:
 
 
 def disagreeing_copies(photos: Sequence[Photo], bounds: Bounds) -> tuple[list[str], list[str]]:
-    """Compares what a photo and its copies are said to show.
+    """Compares what a photo and its exact and near copies are said to show.
 
     Returns:
       The problems, more than the bounds allow; and the warnings, fewer.
     """
     rows = {photo.photo_id: photo for photo in photos}
-    pairs = [(photo, rows[photo.copy_of]) for photo in photos if photo.copy_of in rows]
+    first = ((photo, photo.copy_of or photo.group) for photo in photos)
+    pairs = [(photo, rows[name]) for photo, name in first if name in rows and rows[name] != photo]
     breeds = [(copy, kept) for copy, kept in pairs if _known(copy.breed) and _known(kept.breed)]
     other = [
         f"{copy.photo_id} ({copy.breed}), {kept.photo_id} ({kept.breed})"
@@ -239,11 +268,12 @@ def disagreeing_copies(photos: Sequence[Photo], bounds: Bounds) -> tuple[list[st
     shared = [f"{one} and {two} ({names})" for (one, two), names in sorted(twice.items())]
     found = (
         (f"{len(other)} of {len(breeds)} copies name another breed than the photo that they "
-         f"are copies of: {some(other, sep='; ')}",
+         f"are copies of, at most {bounds.copies:.0%} may: {some(other, sep='; ')}",
          len(other), _too_many(len(other), len(breeds), bounds.copies)),
         (f"{len(shared)} pair{' of dogs shares' if len(shared) == 1 else 's of dogs share'} a "
-         f"photo, so they are one dog or the photo is of neither: {some(shared, sep='; ')}",
-         len(shared), len(shared) > bounds.dogs * dogs),
+         f"photo, so they are one dog or the photo is of neither; at most {bounds.dogs:.0%} of the "
+         f"dogs may: {some(shared, sep='; ')}",
+         len(shared), _too_many(len(shared), dogs, bounds.dogs)),
     )  # fmt: skip
     problems = [text for text, number, wrong in found if number and wrong]
     return problems, [text for text, number, wrong in found if number and not wrong]
@@ -310,6 +340,16 @@ def lost(photos: Sequence[Photo], before: Sequence[Photo], bound: float) -> list
         f"accepted any more, at most {bound:.0%} may be gone: {some(missing)}"
         for source, missing in sorted(gone.items())
         if _too_many(len(missing), total[source], bound)
+    ]
+
+
+def lost_breeds(photos: Sequence[Photo], before: Sequence[Photo], view: str) -> list[str]:
+    """The breeds of `WHOLE_BREED` photos or more in an earlier run of which none is left."""
+    there = _of_breed(photos, view)
+    return [
+        f"{view}: {breed} has no photo any more, it had {len(rows)} in the last blessed run"
+        for breed, rows in sorted(_of_breed(before, view).items())
+        if len(rows) >= WHOLE_BREED and breed not in there
     ]
 
 

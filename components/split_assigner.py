@@ -157,21 +157,51 @@ def _complete(units: Sequence[_Unit], upstream: bool) -> dict[str, str]:
       What to say of each photo that moved, by its id.
     """
     ordered = sorted(units, key=lambda unit: unit.place)
-    of_breed: defaultdict[str, list[_Unit]] = defaultdict(list)
-    for unit in ordered:
-        for breed in sorted({str(photo.breed) for photo in unit.photos if _shows_breed(photo)}):
-            of_breed[breed].append(unit)
     moved: dict[str, str] = {}
-    for breed, own in of_breed.items():
-        number = sum(photo.breed == breed for unit in own for photo in unit.photos)
-        listed = upstream and any(photo.listed for unit in own for photo in unit.photos)
-        if number >= WHOLE_BREED and not listed:
-            alone = [unit for unit in own if {photo.breed for photo in unit.photos} == {breed}]
-            moved |= _fill(own, alone, BREED_SHARES, f"photo of {breed}")
+    for breed, own in _of_breed(ordered).items():
+        if _enough(breed, own, upstream):
+            moved |= _fill(own, _alone(breed, own), BREED_SHARES, f"photo of {breed}")
     dogs = [unit for unit in ordered if any(photo.dog_id for photo in unit.photos)]
     if len({photo.dog_id for unit in dogs for photo in unit.photos} - {None}) >= ENOUGH_DOGS:
         moved |= _fill(dogs, dogs, DOG_SHARES, "dog")
     return moved
+
+
+def whole_breeds(photos: Iterable[Photo], upstream: bool = False) -> set[str]:
+    """The breeds that `assign` sees to it stand in every split.
+
+    Args:
+      photos: every row.
+      upstream: as in `assign`.
+    """
+    accepted = [photo for photo in photos if not photo.reason]
+    found = _of_breed([_Unit(rows) for rows in units(accepted).values()])
+    return {
+        breed
+        for breed, own in found.items()
+        if _enough(breed, own, upstream) and len(_alone(breed, own)) >= len(SPLITS)
+    }
+
+
+def _of_breed(units: Iterable[_Unit]) -> dict[str, list[_Unit]]:
+    """The units that show a breed, by breed."""
+    found: defaultdict[str, list[_Unit]] = defaultdict(list)
+    for unit in units:
+        for breed in sorted({str(photo.breed) for photo in unit.photos if _shows_breed(photo)}):
+            found[breed].append(unit)
+    return dict(found)
+
+
+def _enough(breed: str, own: Iterable[_Unit], upstream: bool) -> bool:
+    """Whether a breed has the photos to stand everywhere, and no source's list says where."""
+    photos = [photo for unit in own for photo in unit.photos]
+    number = sum(photo.breed == breed for photo in photos)
+    return number >= WHOLE_BREED and not (upstream and any(photo.listed for photo in photos))
+
+
+def _alone(breed: str, own: Iterable[_Unit]) -> list[_Unit]:
+    """The units that may be moved for a breed: those of no other one."""
+    return [unit for unit in own if {photo.breed for photo in unit.photos} == {breed}]
 
 
 def _shows_breed(photo: Photo) -> bool:

@@ -61,10 +61,17 @@ def example_counts(statistics: Mapping[str, Any]) -> dict[str, int]:
     return {split: int(found.datasets[0].num_examples) for split, found in statistics.items()}
 
 
-def anomalies(uri: str, view: str) -> list[str]:
-    """What ExampleValidator found in each split of a view (an ExampleAnomalies artifact)."""
+def anomalies(uri: str, view: str, statistics: Mapping[str, Any]) -> list[str]:
+    """What ExampleValidator found in each split of a view.
+
+    Args:
+      uri: of an ExampleAnomalies artifact.
+      view: its name.
+      statistics: of each split.
+    """
     return [
         f"{view}: {split}: feature {_named(name, info)}: {_described(info)}"
+        f"{_measured(info, _feature(statistics[split], _named(name, info)))}"
         for split in SPLITS
         for name, info in sorted(_read(uri, split).anomaly_info.items())
     ]
@@ -88,6 +95,14 @@ def _described(info: Any) -> str:
         for reason in reasons or info.reason
     ]
     return "; ".join(said) or str(info.description or info.short_description)
+
+
+def _measured(info: Any, feature: Any) -> str:
+    """What a rule was asked of."""
+    custom = anomalies_pb2.AnomalyInfo.Type.CUSTOM_VALIDATION
+    if feature is None or all(reason.type != custom for reason in info.reason):
+        return ""
+    return f" (mean {feature.num_stats.mean:.3f}, median {feature.num_stats.median:.3f})"
 
 
 def _read(uri: str, split: str) -> Any:
@@ -130,6 +145,17 @@ def drift(now: Any, before: Any, schema: Any, sizes: Sequence[float], name: str)
     allowed = _with_chance(schema, DRIFT, (now, before), sizes)
     measured = tfdv.validate_statistics(now, allowed, previous_statistics=before)
     return list(_distances(measured, DRIFT, name, before, now))
+
+
+def without_pixels(schema: Any) -> Any:
+    """The schema without comparators of what depends on the size and the crop of photos."""
+    fewer = schema_pb2.Schema()
+    fewer.CopyFrom(schema)
+    for feature in fewer.feature:
+        if feature.name in (examples.BRIGHTNESS, examples.SHARPNESS, examples.SATURATION):
+            feature.ClearField("skew_comparator")
+            feature.ClearField("drift_comparator")
+    return fewer
 
 
 def _distances(measured: Any, kind: str, other: str, first: Any, second: Any) -> Iterator[Distance]:

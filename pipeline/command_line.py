@@ -1,6 +1,8 @@
 """What the command lines share."""
 
 import argparse
+import os
+import sys
 from typing import NoReturn
 
 
@@ -10,3 +12,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Ends the program with exit code 2."""
         self.exit(2, f"{self.prog}: {message} (--help lists the flags)\n")
+
+
+def python() -> str:
+    """What to call this Python by on a command line that is typed here."""
+    here = os.path.relpath(sys.executable)
+    return sys.executable if here.startswith(os.pardir) else here

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.sources.base import DataError
 from pipeline import settings as settings_lib
-from pipeline.command_line import Parser
+from pipeline.command_line import Parser, python
 from pipeline.dvc_tool import DvcError
 from pipeline.local import FAILED, INTERRUPTED, OK, make_folders, working
 from pipeline.settings import SettingsError
@@ -151,8 +151,8 @@ def _put_now(arguments: argparse.Namespace, say: Callable[[str], None]) -> None:
         say(f"version {item.version}: {item.files} files, {item.size / 1e6:,.1f} MB, from {data}")
         say(f"lies in  {place.url}")
         say(f"DVC file {item.file}")
-    say(f"restore  python local_runner.py data restore {item.version}{_output(arguments)}")
-    say(f"run      python local_runner.py --data_version {item.version}{_output(arguments)}")
+    say(f"restore  {python()} local_runner.py data restore {item.version}{_output(arguments)}")
+    say(f"run      {python()} local_runner.py --data_version {item.version}{_output(arguments)}")
 
 
 def _restore(arguments: argparse.Namespace) -> int:
@@ -179,7 +179,7 @@ def _restore_now(arguments: argparse.Namespace, say: Callable[[str], None]) -> N
     inputs.link(arguments.output, version.digest, arguments.to)
     files = f"{version.kept.files} files {'are already' if there else 'are'} in {arguments.to}"
     say(f"version {version.version}: {files}")
-    say(f"run      python local_runner.py --data_version {version.version}{_output(arguments)}")
+    say(f"run      {python()} local_runner.py --data_version {version.version}{_output(arguments)}")
 
 
 def _output(arguments: argparse.Namespace) -> str:

@@ -82,6 +82,12 @@ class Project:
             raise DvcError(f"dvc {words[0]} failed: {_last_words(done.stderr or done.stdout)}")
         return done.stdout
 
+    def objects(self) -> list[str]:
+        """What lies in the project's cache, by names that are the same in a remote."""
+        cache = os.path.join(self.folder, ".dvc", "cache")
+        paths = glob.glob(os.path.join(glob.escape(cache), "files", "md5", "??", "*"))
+        return sorted(os.path.relpath(path, cache) for path in paths)
+
     def _environment(self) -> dict[str, str]:
         """The project's configuration as DVC's system level: below the user's own, and a scratch's.
 
@@ -183,6 +189,13 @@ def remote(work: Project, wanted: str | None) -> Remote:
     if "://" in found.url:
         work.run("push", "-r", found.name)  # nothing to push yet, but a missing plugin shows
     return found
+
+
+def folder_of(place: Remote, versions: str) -> str | None:
+    """The folder of a remote, None where it is none."""
+    if "://" in place.url:
+        return None
+    return os.path.normpath(os.path.join(versions, ".dvc", place.url))
 
 
 def _choose(wanted: str | None, config: Sequence[str]) -> Remote:

@@ -12,7 +12,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
-from components import dataset
+from components import data_gate, dataset
 from components.sources.base import DataError
 from pipeline import graph, stages, summary
 from pipeline.metadata import Store
@@ -21,7 +21,15 @@ from pipeline.terminal import InterruptedRunError, Terminal
 
 
 class NodeError(RuntimeError):
-    """A node failed; the message says which and why."""
+    """A node failed; the message says which and why.
+
+    Attributes:
+      findings: DataGate's, where it was that.
+    """
+
+    def __init__(self, message: str, findings: data_gate.Findings | None = None):
+        super().__init__(message)
+        self.findings = findings
 
 
 class Execution:
@@ -65,17 +73,21 @@ class Execution:
             if node is None:
                 raise
             absl_logging.error("%s", traceback.format_exc())
-            return NodeError(f"{node} failed: {_why(error)}")
+            cause = _cause(error)
+            findings = cause.findings if isinstance(cause, data_gate.WrongDataError) else None
+            return NodeError(f"{node} failed: {_why(error)}", findings)
         finally:
             absl_logging.get_absl_logger().removeHandler(terminal)
         return self._unfinished()
 
-    def summary(self) -> dict[str, Any]:
-        """summary.json of the run."""
+    def summary(self, error: NodeError | None = None) -> dict[str, Any]:
+        """summary.json of the run, and of what went wrong, if something did."""
         ids = [node.node_info.id for node in self._nodes()]
         built = summary.summarise(self.settings, Store(self.settings.metadata), self._run_id, ids)
         summary.check_counts(built)
-        return built
+        if error is not None and error.findings is not None:
+            built["data"] |= data_gate.as_json(error.findings)
+        return built | {"error": str(error) if error else None}
 
     def _push_what_is_not_served(self) -> None:
         """Takes a Pusher out of the cache when its version was pushed once and is not served now.
@@ -154,9 +166,15 @@ def _before(
 
 def _why(error: BaseException) -> str:
     """The first cause in the project's own words, else the last error's own."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, DataError):
-            return str(seen)
-        seen = seen.__cause__ or seen.__context__
+    cause = _cause(error)
+    if cause is not None:
+        return str(cause)
     return f"{type(error).__name__}: {str(error).strip().splitlines()[-1] if str(error) else ''}"
+
+
+def _cause(error: BaseException) -> DataError | None:
+    """The first cause that is about the data."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, DataError):
+        seen = seen.__cause__ or seen.__context__
+    return seen

@@ -91,6 +91,8 @@ def shape(settings: Settings, view: str) -> dict[str, Any]:
 
 
 def _code(module: str) -> str:
+    """The digest of a module, of which from now on runs what was digested."""
+    digests.load(module)
     return digests.of_module(module)
 
 
@@ -202,12 +204,14 @@ class _Graph:
             return {}
         kinds = {key: data_gate.OF_A_VIEW[key] for key in ("ledger_before", "statistics_before")}
         places = {"ledger_before": found.ledger, "statistics_before": found.statistics}
+        same = {"same_shape": int(found.same_shape)}
         return {
             key: self.add(
                 tfx.dsl.Importer(
                     source_uri=places[key],
                     artifact_type=kind,
                     properties={"data_version": found.data_version} if "ledger" in key else None,
+                    custom_properties=None if "ledger" in key else same,
                 ),
                 f"{_NAMES[key]}_{view}",
             ).outputs["result"]

@@ -5,6 +5,7 @@ decides the name, so touching or moving a folder changes nothing, and a changed 
 """
 
 import dataclasses
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -48,7 +49,7 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> Settings:
         ignored=found.ignored,
         schemas=schemas,
         rules=_rules(),
-        vocabulary=_place(folder, str(_SCHEMA / vocabulary.FILE)),
+        vocabulary=_vocabulary(folder),
         weights=weights,
         weights_digest=digest,
     )
@@ -100,13 +101,14 @@ def _schema(folder: str, view: str) -> str:
     Raises:
       SettingsError: it is no schema.
     """
-    file = _SCHEMA / f"{view}.pbtxt"
     try:
-        schema = text_format.Parse(file.read_text(), schema_pb2.Schema())
+        content = (_SCHEMA / f"{view}.pbtxt").read_bytes()
+        schema = text_format.Parse(content.decode(), schema_pb2.Schema())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise SettingsError(f"schema/{view}.pbtxt is no TFDV schema: {error}; mend it") from None
     _check_domains(view, schema)
-    return _place(folder, str(file), digest=digests.of_text(str(schema), digests.of_lock()))
+    digest = digests.of_text(str(schema), digests.of_lock())
+    return _place(folder, f"{view}.pbtxt", content, digest)
 
 
 def _check_domains(view: str, schema: schema_pb2.Schema) -> None:
@@ -122,6 +124,21 @@ def _check_domains(view: str, schema: schema_pb2.Schema) -> None:
                 f"schema/{view}.pbtxt: feature {feature.name} names the domain {feature.domain}, "
                 f"which is not there (there are {', '.join(sorted(there))}); mend it"
             )
+
+
+def _vocabulary(folder: str) -> str:
+    """The content-addressed place of the breed table.
+
+    Raises:
+      SettingsError: it can't be read.
+    """
+    try:
+        content = (_SCHEMA / vocabulary.FILE).read_bytes()
+        place = _place(folder, vocabulary.FILE, content)
+        vocabulary.read(place)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"schema/{vocabulary.FILE} can't be read: {error}; mend it") from None
+    return place
 
 
 def _rules() -> str:
@@ -180,7 +197,8 @@ def _weights(settings: Settings, folder: str) -> tuple[str | None, str]:
         file = _imagenet(settings, folder)
     # Keras tells its two layouts apart by the file's name.
     name = "start.h5" if backbones.is_old_layout(file) else "start.weights.h5"
-    place = os.path.dirname(_place(folder, file, name))
+    with open(file, "rb") as stream:
+        place = os.path.dirname(_place(folder, name, stream.read()))
     return place, os.path.basename(place)
 
 
@@ -196,19 +214,24 @@ def _imagenet(settings: Settings, folder: str) -> str:
     return file
 
 
-def _place(folder: str, file: str, name: str = "", digest: str = "") -> str:
-    """Links a file as `folder/<digest>/<name>` and returns that path.
+def _place(folder: str, name: str, content: bytes, digest: str = "") -> str:
+    """Writes `folder/<digest>/<name>` and returns that path.
+
+    A copy, and of the very bytes that were digested: an edit while a run goes on can't get into it.
 
     Args:
       folder: of the inputs.
-      file: what is linked.
-      name: by default, its own.
-      digest: by default, of its bytes.
+      name: of the file.
+      content: of the file.
+      digest: by default, of the content.
     """
-    digest = digest or dataset.sha256_of_file(file)
-    place = os.path.join(folder, digest, name or os.path.basename(file))
+    place = os.path.join(folder, digest or hashlib.sha256(content).hexdigest(), name)
+    if os.path.isfile(place) and not os.path.islink(place):
+        return place
     os.makedirs(os.path.dirname(place), exist_ok=True)
-    _replace_link(place, file)
+    with open(f"{place}.partial", "wb") as file:
+        file.write(content)
+    os.replace(f"{place}.partial", place)
     return place
 
 

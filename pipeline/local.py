@@ -58,8 +58,11 @@ def review_schema(output: str, accept: bool) -> int:
         raise SettingsError(
             f"--output {output}: no run was made there: run --data_processing first"
         )
-    with quiet(os.path.join(logs, "schema.log")) as terminal:
-        schema_review.review(output, accept, terminal.say)
+    with working(output, os.path.join(logs, "schema.log")) as terminal:
+        try:
+            schema_review.review(output, accept, terminal.say)
+        except InterruptedRunError:
+            return INTERRUPTED
     return OK
 
 
@@ -160,7 +163,7 @@ def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> 
     execution = Execution(settings, run_id)
     terminal.nodes = len(execution.plan.nodes)
     error = execution.run(terminal)
-    summary = execution.summary() | {"error": str(error) if error else None}
+    summary = execution.summary(error)
     path = summaries.write(summary, settings.output)
     for line in report.lines(execution.settings, summary, time.monotonic() - start):
         terminal.say(line)

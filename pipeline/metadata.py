@@ -118,8 +118,8 @@ class Store:
         same = records is not None and all(
             records.parameters.get(key) == value for key, value in shape.items()
         )
-        node = nodes.get(f"StatisticsGen_{view}") if same else None
-        return Before(pushed.data_version, ledger, self.uri(node, "statistics"))
+        statistics = self.uri(nodes.get(f"StatisticsGen_{view}"), "statistics")
+        return Before(pushed.data_version, ledger, statistics, same)
 
     def let_in(self, pushed: Pushed) -> bool:
         """Whether the run that first pushed a version let its data in with --allow_anomalies."""

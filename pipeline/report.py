@@ -22,7 +22,7 @@ def lines(settings: Settings, summary: Mapping[str, Any], seconds: float) -> Ite
     yield from _photos(settings, summary)
     yield from _table("breed", _BREED, summary["breed"])
     yield from _table("match", _MATCH, _by_model(summary["match"]))
-    yield from _data(summary["data"])
+    yield from _data(summary["data"], summary.get("error"))
     for gate in summary["gates"]:
         yield f"gate {gate['gate']}: {'passed' if gate['passed'] else 'REFUSED'}"
         yield from (f"  {reason}" for reason in gate["reasons"])
@@ -69,18 +69,21 @@ def _photos(settings: Settings, summary: Mapping[str, Any]) -> Iterator[str]:
         yield ""
 
 
-def _data(data: Mapping[str, Any]) -> Iterator[str]:
-    """What DataGate found."""
+def _data(data: Mapping[str, Any], error: str | None) -> Iterator[str]:
+    """What DataGate found; problems that end the run stand in its error."""
     if data["passed"] is None:
         return
-    verdict = "passed" if data["passed"] else "ALLOWED, though it is wrong (--allow_anomalies)"
+    allowed = not data["passed"] and error is None
+    verdict = "passed" if data["passed"] else "REFUSED"
+    if allowed:
+        verdict = "ALLOWED, though it is wrong (--allow_anomalies)"
     yield f"gate data: {verdict} (data version {data['version']})"
-    yield from (f"  WRONG {problem}" for problem in data["problems"])
+    yield from (f"  WRONG {problem}" for problem in data["problems"] if allowed)
     yield from (f"  warning: {warning}" for warning in data["warnings"])
     if differences := len(data["schema"]):
         yield (
-            f"  in {differences} points the data suggest another schema than the curated one "
-            "(summary.json lists them)"
+            f"  the curated schema says more than these data show, or other things, in "
+            f"{differences} points (summary.json lists them); none is a fault by itself"
         )
 
 

@@ -36,7 +36,7 @@ def review(output: str, accept: bool, say: Callable[[str], None] = print) -> Non
         _write(place, view, proposal)
         lines = list(_difference(view, curated, proposal))
         if not lines:
-            say(f"{view}: the data of run {run} fit schema/{view}.pbtxt")
+            say(f"{view}: the data of run {run} fit schema/{view}.pbtxt (no word on other checks)")
             continue
         say(f"{view}: schema/{view}.pbtxt, and what it would be to fit the data of run {run}:")
         for line in lines:
@@ -46,24 +46,22 @@ def review(output: str, accept: bool, say: Callable[[str], None] = print) -> Non
             _write(str(_SCHEMA / f"{view}.pbtxt"), view, proposal)
             say(f"accepted  schema/{view}.pbtxt")
         else:
-            say("mend the data, or take the proposal over: local_runner.py schema --accept")
+            say("mend the data, or take the proposals over: python local_runner.py schema --accept")
 
 
 def _statistics(output: str) -> dict[str, tuple[str, str]]:
-    """By view, the newest run that has its statistics, and where they lie."""
+    """The newest run that has statistics, and where they lie, by view."""
     from pipeline.metadata import Store
 
     store = Store(os.path.join(output, "metadata.sqlite"))
-    found: dict[str, tuple[str, str]] = {}
     for run in store.runs():
         nodes = store.nodes(run)
-        for view in VIEWS:
-            place = store.uri(nodes.get(f"StatisticsGen_{view}"), "statistics")
-            if place and view not in found:
-                found[view] = (run, place)
-        if len(found) == len(VIEWS):
-            break
-    return {view: found[view] for view in VIEWS if view in found}
+        places = {
+            view: store.uri(nodes.get(f"StatisticsGen_{view}"), "statistics") for view in VIEWS
+        }
+        if any(places.values()):
+            return {view: (run, place) for view, place in places.items() if place}
+    return {}
 
 
 def _propose(view: str, folder: str) -> tuple[Any, Any]:

@@ -83,12 +83,14 @@ class Before:
     Attributes:
       data_version: of its data.
       ledger: folder of the ledger.
-      statistics: folder of the view's statistics, "" where its photos had another shape.
+      statistics: folder of the view's statistics, "" where there are none.
+      same_shape: its photos had the size and the crop of this run's.
     """
 
     data_version: str
     ledger: str
     statistics: str
+    same_shape: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

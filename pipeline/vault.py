@@ -4,13 +4,15 @@
 named by its digest and read again on both ways, so what comes back is what was put, or an error.
 """
 
+import contextlib
 import dataclasses
 import glob
+import hashlib
 import os
 import posixpath
 import re
 
-from components import dataset
+from components import dataset, parallel
 from components.dataset import Dataset, version_of
 from components.sources.base import DataError
 from models.progress import log
@@ -22,6 +24,7 @@ from pipeline.settings import SettingsError
 # right to write from them; on the way back, photos of the same bytes would be one file.
 _PUT_LINKS = "symlink"
 _RESTORE_LINKS = "reflink,copy"
+_AGAIN = "Put it again from a folder that has it: local_runner.py data put --data DIR"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +104,8 @@ def put(output: str, data: str, remote: str | None, sample: bool) -> tuple[Kept,
     """Puts the content of a data folder under DVC.
 
     Returns:
-      What is kept, and the remote it was pushed to: None when it was kept before.
+      What is kept, and the remote it was pushed to: None when it was kept there before, whole as
+      far as one can see: what lies in a folder is looked at, and pushed again where it is damaged.
 
     Raises:
       SettingsError: DVC is not installed, or knows no remote of that name.
@@ -115,10 +119,14 @@ def put(output: str, data: str, remote: str | None, sample: bool) -> tuple[Kept,
         found = dataset.read_dataset(data)
         _check_whole(data, found)
         before = find(output, found.digest)
-        if before is not None:
+        kept_there = before is not None and before.remote == place.name
+        folder = dvc_tool.folder_of(place, versions)
+        if before is not None and kept_there and folder is None:
             return before, None
         item = _to_keep(versions, found, place.name, sample)
-        _push(work, item, data, found)
+        pushed = _push(work, item, data, found, folder)
+        if before is not None and kept_there and not pushed:
+            return before, None
         if place.new:
             dvc_tool.Project(versions, versions).run("remote", "add", place.name, place.url)
         os.replace(os.path.join(work.folder, os.path.basename(item.file)), item.file)
@@ -157,8 +165,19 @@ def _check_whole(data: str, found: Dataset) -> None:
             )
 
 
-def _push(work: dvc_tool.Project, item: Kept, data: str, found: Dataset) -> None:
-    """Has DVC copy exactly the content, checks what it copied, and pushes that."""
+def _push(work: dvc_tool.Project, item: Kept, data: str, found: Dataset, folder: str | None) -> int:
+    """Has DVC copy exactly the content, checks what it copied, and pushes that.
+
+    Args:
+      work: the scratch project.
+      item: what is to be kept.
+      data: the data folder.
+      found: what it holds.
+      folder: of the remote, None where it is no folder.
+
+    Returns:
+      How many objects a folder lacked, or had damaged.
+    """
     name = os.path.basename(item.file)
     dvc_tool.write(os.path.join(work.folder, name), _dvc_file(item, found.sources))
     staged = os.path.join(work.folder, "restored", item.version)
@@ -171,7 +190,42 @@ def _push(work: dvc_tool.Project, item: Kept, data: str, found: Dataset) -> None
     if dataset.read_dataset(staged).digest != found.digest:
         raise DataError(f"{data} changed while it was put under DVC: start it again")
     log.info("DVC pushes %d files", item.files)
+    lacking = _forget_damaged(work, folder) if folder else []
     work.run("push", name)
+    if folder and (still := _damaged(work, folder)):
+        raise DvcError(f"{folder} does not hold what was pushed there ({still[0]} first)")
+    return len(lacking)
+
+
+def _forget_damaged(work: dvc_tool.Project, folder: str) -> list[str]:
+    """Removes what is not what its name says from a remote, so that DVC pushes it again.
+
+    DVC takes an object for whole when its name is there, and a folder's for all that it lists.
+    """
+    damaged = _damaged(work, folder)
+    lists = [name for name in work.objects() if name.endswith(".dir")] if damaged else []
+    for name in {*damaged, *lists}:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(folder, name))
+    return damaged
+
+
+def _damaged(work: dvc_tool.Project, folder: str) -> list[str]:
+    """The objects of the scratch project that a remote lacks, or has with another content."""
+    names = work.objects()
+    whole = parallel.each(lambda name: _is_whole(os.path.join(folder, name)), names)
+    return [name for name, good in zip(names, whole, strict=True) if not good]
+
+
+def _is_whole(path: str) -> bool:
+    """Whether an object, whose path ends in its MD5, is what its name says."""
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "md5").hexdigest()
+    except OSError:
+        return False
+    parent, name = os.path.split(path)
+    return digest == os.path.basename(parent) + name.removesuffix(".dir")
 
 
 def restore(output: str, item: Kept, target: str) -> Dataset:
@@ -223,15 +277,20 @@ def _pull(work: dvc_tool.Project, item: Kept) -> Dataset:
     with open(item.file, encoding="utf-8") as file:
         dvc_tool.write(os.path.join(work.folder, name), file.read())
     log.info("DVC brings %d files from %s", item.files, item.remote)
-    work.run("pull", name)
+    try:
+        work.run("pull", name)
+    except DvcError as error:
+        raise DvcError(f"{error}. {_AGAIN}") from error
     folder = os.path.join(work.folder, "restored", item.version)
     try:
         found = dataset.read_dataset(folder)
     except (OSError, DataError) as error:
-        raise DvcError(f"DVC did not bring {item.version} from {item.remote} ({error})") from error
+        raise DvcError(
+            f"DVC did not bring {item.version} from {item.remote} ({error}). {_AGAIN}"
+        ) from error
     if found.digest != item.digest:
         raise DvcError(
             f"what lies in {item.remote} for {item.version} is damaged: DVC brought a content of "
-            f"digest {version_of(found.digest)}, which is not used; nothing was restored"
+            f"digest {version_of(found.digest)}, which is not used; nothing was restored. {_AGAIN}"
         )
     return found

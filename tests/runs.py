@@ -56,7 +56,7 @@ class Project:
 
     def start(self, *flags: str) -> subprocess.Popen:
         return subprocess.Popen(
-            [sys.executable, "local_runner.py", "--output", str(self.output), *flags],
+            [sys.executable, "local_runner.py", *flags, "--output", str(self.output)],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(self.folder)},
             stdout=subprocess.PIPE,

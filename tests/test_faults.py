@@ -477,7 +477,8 @@ def run_with_disagreeing_copies(tmp_path_factory) -> Outcome:
         original = files[f"stanford/Images/{planted.STANFORD[0]}/n02086240_{number}.jpg"]
         breed = "pug" if number % 10 == 0 else "Shih-Tzu"
         files[f"breeds/{breed}/again_{number}.jpg"] = planted.copied(original)
-    files["individuals/dog-2/found.jpg"] = files["individuals/dog-1/0.jpg"]
+    for dog in (1, 3, 5):
+        files[f"individuals/dog-{dog + 1}/found.jpg"] = files[f"individuals/dog-{dog}/0.jpg"]
     folder = tmp_path_factory.mktemp("copies")
     return ingest(lay(folder / "photos", files), folder / "output")
 
@@ -486,8 +487,8 @@ def run_with_disagreeing_copies(tmp_path_factory) -> Outcome:
     ("a tenth of a source's copies named otherwise", [
         "3 of 30 copies name another breed", "breeds/pug/again_0.jpg (pug)", "(Shih-Tzu)",
     ]),
-    ("one photo of two dogs", [
-        "1 pair of dogs shares a photo", "individuals/dog-1 and individuals/dog-2",
+    ("photos of two dogs", [
+        "3 pairs of dogs share a photo", "individuals/dog-1 and individuals/dog-2",
     ]),
 ])  # fmt: skip
 def test_copies_that_disagree_end_at_the_gate(fault, words, run_with_disagreeing_copies, told):

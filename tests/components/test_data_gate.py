@@ -67,6 +67,7 @@ def test_the_node_writes_its_verdict_on_a_good_ledger(node):
         "schema": [],
         "distances": {},
         "examples": {},
+        "help": [],
     }
     assert (verdict.passed, verdict.problems, verdict.warnings) == (1, 0, 0)
     assert verdict.data_version == "0123456789ab"
@@ -87,9 +88,9 @@ def test_the_node_ends_the_run_with_every_problem(node, tmp_path):
         node(LEAKS)
 
     first, *problems, one, other = str(error.value).splitlines()
-    assert first == "the data set has 2 problem(s):"
+    assert first == "the data set has 2 problems:"
     assert [line.strip() for line in problems] == SENTENCES
-    assert "`local_runner.py schema`" in one
+    assert "local_runner.py data" in one
     assert "--allow_anomalies" in other
     assert list((tmp_path / "verdict").iterdir()) == []
 
@@ -111,6 +112,6 @@ def test_a_message_lists_twenty_problems_and_counts_the_rest(node):
         node(dogs)
 
     lines = [line.strip() for line in str(error.value).splitlines()]
-    assert lines[0] == "the data set has 23 problem(s):"
+    assert lines[0] == "the data set has 23 problems:"
     assert lines[20].startswith("dog d19 stands in")
-    assert lines[21] == "… and 3 more"
+    assert lines[21] == "… and 3 more, in summary.json (data, problems)"

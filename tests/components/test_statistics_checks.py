@@ -227,14 +227,13 @@ GOOD = {"breed": ["pug", "boxer"], "light": [0.25, 0.5]}
 
 def anomalies(tmp_path, **splits):
     """What ExampleValidator would find in good splits, but for the columns that are given."""
+    statistics = {split: measured.statistics(**splits.get(split, GOOD)) for split in SPLITS}
     found = {
-        split: tfdv.validate_statistics(
-            measured.statistics(**splits.get(split, GOOD)), CURATED, custom_validation_config=RULES
-        )
-        for split in SPLITS
+        split: tfdv.validate_statistics(sample, CURATED, custom_validation_config=RULES)
+        for split, sample in statistics.items()
     }
     folder = measured.write(tmp_path / "anomalies", "anomalies", found)
-    return statistics_checks.anomalies(folder.uri, "cropped")
+    return statistics_checks.anomalies(folder.uri, "cropped", statistics)
 
 
 def test_good_splits_have_no_anomaly(tmp_path):
@@ -244,7 +243,9 @@ def test_good_splits_have_no_anomaly(tmp_path):
 def test_a_rule_that_is_broken_is_told_in_its_own_words(tmp_path):
     dark = {**GOOD, "light": [0.05, 0.1]}
 
-    assert anomalies(tmp_path, val=dark) == ["cropped: val: feature light: the photos are dark"]
+    assert anomalies(tmp_path, val=dark) == [
+        "cropped: val: feature light: the photos are dark (mean 0.075, median 0.100)"
+    ]
 
 
 def test_a_feature_that_is_missing_is_told_with_its_split(tmp_path):
