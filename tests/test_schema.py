@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import measured
 import pytest
 import tensorflow_data_validation as tfdv
 from apache_beam.options.pipeline_options import PipelineOptions
+from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from components.sources.registry import SOURCES
 from models import examples, vocabulary
@@ -137,17 +139,26 @@ def known_dog(source, **more):
     return photo(source, **{examples.DOG_ID: f"{source}/rex"}, **more)
 
 
-def anomalies(view, photos, tmp_path, write_split):
-    """What TFDV finds wrong: feature -> a short description."""
+def measure(photos, tmp_path, write_split):
+    """The statistics of the records of photos."""
     rows = [examples.serialize(photo) for photo in photos]
     (file,) = examples.files(write_split(tmp_path, rows))
-    statistics = tfdv.generate_statistics_from_tfrecord(
+    return tfdv.generate_statistics_from_tfrecord(
         file,
         stats_options=tfdv.StatsOptions(feature_allowlist=list(examples.STATISTICS_FEATURES)),
         pipeline_options=BEAM,
     )
-    found = tfdv.validate_statistics(statistics, read(view)).anomaly_info
+
+
+def wrong_in(statistics, view, environment=None):
+    """What TFDV finds wrong: feature -> a short description."""
+    found = tfdv.validate_statistics(statistics, read(view), environment).anomaly_info
     return {name: info.short_description for name, info in found.items()}
+
+
+def anomalies(view, photos, tmp_path, write_split):
+    """What TFDV finds wrong in the records of photos."""
+    return wrong_in(measure(photos, tmp_path, write_split), view)
 
 
 @pytest.mark.parametrize(
@@ -190,3 +201,105 @@ def test_records_as_the_sources_give_them_are_valid(view, photos, tmp_path, writ
 )
 def test_records_that_no_source_may_give_are_found(view, photos, wrong, tmp_path, write_split):
     assert set(anomalies(view, photos, tmp_path, write_split)) == wrong
+
+
+UNLABELLED = {
+    "cropped": (photo("stanford"), {examples.BREED, examples.LABEL}),
+    "uncropped": (
+        photo("stanford", **{examples.FILE_NAME: "1.jpg"}),
+        {examples.BREED, examples.LABEL, *OF_BOXES},
+    ),
+    "individual": (photo("individuals"), {examples.DOG_ID}),  # not every dog's breed is known
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_photo_without_labels_may_be_served_and_not_be_trained_on(view, tmp_path, write_split):
+    row, labels = UNLABELLED[view]
+
+    statistics = measure([row], tmp_path, write_split)
+
+    assert wrong_in(statistics, view, "SERVING") == {}
+    assert set(wrong_in(statistics, view, "TRAINING")) == labels
+
+
+def test_a_photo_that_is_served_has_all_that_is_no_label(tmp_path, write_split):
+    row = {**photo("stanford"), examples.WIDTH: 5000}
+    del row[examples.SOURCE]
+    statistics = measure([row], tmp_path, write_split)
+
+    for view in ("cropped", "individual"):
+        found = set(wrong_in(statistics, view, "SERVING"))
+        assert found == {examples.SOURCE, examples.WIDTH}
+
+
+RULES = measured.rules((SCHEMA / "rules.pbtxt").read_text())
+FINE = {examples.BRIGHTNESS: 0.5, examples.SHARPNESS: 1.5, examples.SATURATION: 0.25}
+
+
+def broken_rules(**values):
+    """The (feature, description) of the rules that photos break, fine but for some values."""
+    columns = {name: [value] * 10 for name, value in {**FINE, **values}.items()}
+    found = tfdv.validate_statistics(
+        measured.statistics(**columns), measured.schema(""), custom_validation_config=RULES
+    ).anomaly_info.values()
+    custom = [(info, reason) for info in found for reason in info.reason if reason.type == CUSTOM]
+    return [(".".join(info.path.step), reason.short_description) for info, reason in custom]
+
+
+CUSTOM = anomalies_pb2.AnomalyInfo.CUSTOM_VALIDATION
+BROKEN = [
+    (examples.BRIGHTNESS, 0.05, "the mean brightness of the photos is not in 0.1 to 0.9"),
+    (examples.BRIGHTNESS, 0.95, "the mean brightness of the photos is not in 0.1 to 0.9"),
+    (
+        examples.SHARPNESS,
+        0.4,
+        "half of the photos are blurred or flat: the median sharpness is not above 0.5",
+    ),
+    (
+        examples.SATURATION,
+        0.005,
+        "half of the photos are without colour: the median saturation is not above 0.01",
+    ),
+]
+
+
+@pytest.mark.parametrize(("feature", "value", "words"), BROKEN)
+def test_a_rule_is_broken_by_photos_that_are_alike_wrong(feature, value, words):
+    assert broken_rules(**{feature: value}) == [(feature, words)]
+
+
+@pytest.mark.parametrize(
+    ("feature", "value"),
+    [
+        (examples.BRIGHTNESS, 0.11),
+        (examples.BRIGHTNESS, 0.89),
+        (examples.SHARPNESS, 0.51),
+        (examples.SATURATION, 0.011),
+    ],
+)
+def test_a_rule_holds_just_inside_its_bounds(feature, value):
+    assert broken_rules(**{feature: value}) == []
+
+
+def test_every_rule_has_photos_that_break_it():
+    rules = {
+        (".".join(found.feature_path.step), rule.description)
+        for found in RULES.feature_validations
+        for rule in found.validations
+    }
+
+    assert rules == {(feature, words) for feature, _, words in BROKEN}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("kind", ["skew_comparator", "drift_comparator"])
+def test_breeds_and_the_look_of_photos_are_compared(view, kind):
+    compared = {
+        name: getattr(feature, kind).jensen_shannon_divergence.threshold
+        for name, feature in features(view).items()
+        if feature.HasField(kind)
+    }
+
+    look = dict.fromkeys((examples.BRIGHTNESS, examples.SHARPNESS, examples.SATURATION), 0.05)
+    assert compared == look | ({} if view == "individual" else {examples.BREED: 0.02})

@@ -212,7 +212,8 @@ def test_what_is_too_far_is_told_and_what_is_at_its_bound_is_not():
 
 
 CURATED = measured.schema("""
-    feature { name: "breed" type: BYTES presence { min_fraction: 1 min_count: 1 } }
+    feature { name: "breed" type: BYTES presence { min_fraction: 1 min_count: 1 }
+      shape { dim { size: 1 } } }
     feature { name: "light" type: FLOAT presence { min_fraction: 1 min_count: 1 }
       float_domain { min: 0 max: 1 } }
 """)

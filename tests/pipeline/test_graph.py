@@ -6,8 +6,10 @@ import json
 import pytest
 from tfx.dsl.compiler import compiler
 
+from components import dataset, digests
+from pipeline import inputs
 from pipeline.graph import create_pipeline
-from pipeline.settings import Inputs, Pushed, Settings
+from pipeline.settings import Before, Inputs, Pushed, Settings
 
 VIEWS = ("cropped", "uncropped", "individual")
 INPUTS = Inputs(
@@ -160,3 +162,100 @@ def test_the_uncropped_view_ends_at_the_gate():
 
     assert {"ImageExampleGen_uncropped", "StatisticsGen_uncropped", "DataGate"} <= set(nodes)
     assert not any(name.startswith(("Trainer", "Pusher")) for name in nodes)
+
+
+def producers(node) -> dict[str, str]:
+    """The node behind each input."""
+    return {
+        key: spec.channels[0].producer_node_query.id for key, spec in node.inputs.inputs.items()
+    }
+
+
+def read_by_the_gate(view: str) -> dict[str, str]:
+    """What DataGate reads of a view in every run."""
+    return {
+        f"{view}_statistics": f"StatisticsGen_{view}",
+        f"{view}_anomalies": f"ExampleValidator_{view}",
+        f"{view}_schema": f"ImportSchemaGen_{view}",
+        f"{view}_proposal": f"SchemaGen_{view}",
+    }
+
+
+def test_the_gate_reads_the_ledger_and_what_was_found_in_every_view(nodes):
+    assert producers(nodes["DataGate"]) == {
+        "splits": "SplitAssigner",
+        **read_by_the_gate("cropped"),
+        **read_by_the_gate("individual"),
+    }
+
+
+def test_the_gate_reads_of_an_earlier_run_what_it_left():
+    before = {
+        "cropped": Before("0123456789ab", "then/ledger", "then/statistics"),
+        "individual": Before("ba9876543210", "then/dogs", ""),  # photos of another size
+    }
+
+    nodes = compiled(with_inputs(before=before))
+
+    assert producers(nodes["DataGate"]) == {
+        "splits": "SplitAssigner",
+        **read_by_the_gate("cropped"),
+        **read_by_the_gate("individual"),
+        "cropped_ledger_before": "LedgerBefore_cropped",
+        "cropped_statistics_before": "StatisticsBefore_cropped",
+        "individual_ledger_before": "LedgerBefore_individual",
+    }
+    places = {
+        name: parameter(node, "artifact_uri") for name, node in nodes.items() if "Before" in name
+    }
+    assert places == {
+        "LedgerBefore_cropped": "then/ledger",
+        "StatisticsBefore_cropped": "then/statistics",
+        "LedgerBefore_individual": "then/dogs",
+    }
+
+
+@pytest.fixture
+def lock(tmp_path, monkeypatch):
+    """Writes another lock file in place of the project's."""
+
+    def write(text: str) -> None:
+        (tmp_path / "requirements.lock").write_text(text)
+        monkeypatch.setattr(digests, "LOCK", str(tmp_path / "requirements.lock"))
+        digests.of_lock.cache_clear()
+
+    yield write
+    digests.of_lock.cache_clear()
+
+
+def of_real_schemas(folder) -> dict:
+    """The graph of all views, with start weights, on the schemas of the project."""
+    schemas = {view: inputs._schema(str(folder), view) for view in VIEWS}
+    found = with_inputs(schemas=schemas, weights="inputs/3333", weights_digest="3333")
+    return compiled(dataclasses.replace(found, views=VIEWS))
+
+
+def test_another_version_of_a_library_reaches_every_node(lock, tmp_path):
+    lock("numpy==1.26.3\n")
+    before = of_real_schemas(tmp_path)
+    lock("numpy==1.26.4\n")
+    after = of_real_schemas(tmp_path)
+
+    assert set(before) == set(after)
+    reached: set[str] = set()
+    for name, node in after.items():  # in the order in which they can run
+        # What an importer is told stands with the artifact that it writes.
+        told = node.parameters != before[name].parameters or node.outputs != before[name].outputs
+        if told or reached & set(producers(node).values()):
+            reached.add(name)
+    assert reached == set(after)
+
+
+def test_a_pusher_is_told_the_version_of_the_data():
+    digest = "0123456789abcdef" * 4
+
+    nodes = compiled(with_inputs(digest=digest))
+
+    for pusher in ("Pusher_breed", "Pusher_match"):
+        assert parameter(nodes[pusher], "data_version") == "0123456789ab"
+    assert dataset.version_of(digest) == "0123456789ab"

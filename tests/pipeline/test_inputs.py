@@ -1,0 +1,113 @@
+"""What a run reads, in places that are named by content."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from planted import edit_schema
+
+from components import dataset
+from pipeline import inputs
+from pipeline.settings import Settings, SettingsError
+
+VIEWS = ("cropped", "uncropped", "individual")
+HEAD = {
+    "cropped": "# The cropped view",
+    "uncropped": "# The uncropped view",
+    "individual": "# The individual view",
+}
+
+
+@pytest.fixture
+def edit(monkeypatch, tmp_path):
+    """Edits a copy of the schemas, which runs then read: (file, old, new)."""
+
+    def run(file: str, old: str, new: str) -> None:
+        edit_schema(monkeypatch, tmp_path / "schema", file, old, new)
+
+    return run
+
+
+def place(folder: Path, view: str) -> str:
+    return inputs._schema(str(folder / "inputs"), view)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_comments_in_a_schema_change_no_place(view, tmp_path, edit):
+    before = place(tmp_path, view)
+
+    edit(f"{view}.pbtxt", HEAD[view], f"# Says nothing.\n{HEAD[view]}")
+
+    assert place(tmp_path, view) == before
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_changed_bound_changes_the_place_of_its_schema_alone(view, tmp_path, edit):
+    before = {name: place(tmp_path, name) for name in VIEWS}
+
+    edit(f"{view}.pbtxt", "max: 1024", "max: 512")
+
+    assert {name for name in VIEWS if place(tmp_path, name) != before[name]} == {view}
+
+
+def test_a_place_holds_the_schema_as_it_is(tmp_path, edit):
+    edit("cropped.pbtxt", "max: 1024", "max: 512")
+
+    text = Path(place(tmp_path, "cropped")).read_text()
+
+    assert text == (tmp_path / "schema" / "cropped.pbtxt").read_text()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_schema_that_names_a_domain_that_is_not_there_is_named(view, tmp_path, edit):
+    edit(f"{view}.pbtxt", 'domain: "breed"', 'domain: "breeds"')
+
+    with pytest.raises(SettingsError) as error:
+        place(tmp_path, view)
+
+    for words in (f"schema/{view}.pbtxt", "feature breed", "the domain breeds", "there are breed,"):
+        assert words in str(error.value)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_schema_that_is_none_is_named(view, tmp_path, edit):
+    edit(f"{view}.pbtxt", "type: BYTES", "type: TEXT")
+
+    with pytest.raises(SettingsError, match=rf"schema/{view}\.pbtxt is no TFDV schema.*TEXT"):
+        place(tmp_path, view)
+
+
+def test_a_schema_that_is_no_text_is_named(tmp_path, edit):
+    edit("cropped.pbtxt", "max: 1024", "max: 512")
+    (tmp_path / "schema" / "cropped.pbtxt").write_bytes(b"\xff\xfe")
+
+    with pytest.raises(SettingsError, match=r"schema/cropped\.pbtxt is no TFDV schema"):
+        place(tmp_path, "cropped")
+
+
+def test_a_schema_that_is_gone_is_named(tmp_path, edit):
+    edit("cropped.pbtxt", "max: 1024", "max: 512")
+    (tmp_path / "schema" / "cropped.pbtxt").unlink()
+
+    with pytest.raises(SettingsError, match=r"schema/cropped\.pbtxt"):
+        place(tmp_path, "cropped")
+
+
+def test_rules_that_hold_something_else_are_named(edit):
+    edit("rules.pbtxt", "severity: ERROR", "severity: FATAL")
+
+    with pytest.raises(SettingsError, match=r"schema/rules\.pbtxt can't be read.*FATAL"):
+        inputs._rules()
+
+
+def test_the_listing_names_every_container_with_its_digest(tmp_path, few_photos):
+    settings = Settings(str(few_photos), str(tmp_path / "output"), "small_cnn", "none", 64, 1, 8)
+
+    found = inputs.prepare(settings).inputs
+
+    listed = {item.path: item.sha256 for item in dataset.Dataset.read(found.listing).containers}
+    assert listed == {
+        str(photo.relative_to(few_photos)): hashlib.sha256(photo.read_bytes()).hexdigest()
+        for photo in few_photos.rglob("*.jpg")
+    }
+    assert dataset.Dataset.read(found.listing).digest == found.digest
