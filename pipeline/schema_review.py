@@ -41,6 +41,8 @@ def review(output: str, accept: bool, say: Callable[[str], None] = print) -> Non
         say(f"{view}: schema/{view}.pbtxt, and what it would be to fit the data of run {run}:")
         for line in lines:
             say(f"  {line}")
+        for name in _unchecked(proposal):
+            say(f"  beware: {name} would be DEPRECATED, which is not checked: mend it by hand")
         say(f"proposal  {place}")
         if accept:
             _write(str(_SCHEMA / f"{view}.pbtxt"), view, proposal)
@@ -78,6 +80,17 @@ def _propose(view: str, folder: str) -> tuple[Any, Any]:
         path = os.path.join(folder, f"Split-{split}", "FeatureStats.pb")
         proposal = tfdv.update_schema(proposal, tfdv.load_stats_binary(path))
     return curated, proposal
+
+
+def _unchecked(schema: Any) -> list[str]:
+    """The features that TFDV gave up on: of another type in the data, or not in them."""
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    return [
+        feature.name
+        for feature in schema.feature
+        if feature.lifecycle_stage == schema_pb2.DEPRECATED
+    ]
 
 
 def _difference(view: str, curated: Any, proposal: Any) -> Iterable[str]:

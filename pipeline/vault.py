@@ -205,7 +205,7 @@ def _forget_damaged(work: dvc_tool.Project, folder: str) -> list[str]:
     damaged = _damaged(work, folder)
     lists = [name for name in work.objects() if name.endswith(".dir")] if damaged else []
     for name in {*damaged, *lists}:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.remove(os.path.join(folder, name))
     return damaged
 

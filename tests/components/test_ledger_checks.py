@@ -300,8 +300,8 @@ def test_without_a_tolerance_chance_alone_is_granted(train, number):
             (62, 19, 19),
             ["train has 62% of the 100 photos, expected 80%, give or take 18%"],
         ),
-        # 10 dogs of 10 photos, which no split parts: 5 %, 3 * √(10 * 10² * 0.16) / 100 = 37.9 %, and
-        # 10 * 0.8 % = 8 %.
+        # 10 dogs of 10 photos, which no split parts: 5 %, 3 * √(10 * 10² * 0.16) / 100 = 37.9 %,
+        # and 10 * 0.8 % = 8 %.
         (10, (4, 3, 3), []),
         (10, (2, 4, 4), ["train has 20% of the 100 photos, expected 80%, give or take 51%"]),
     ],
@@ -479,7 +479,8 @@ def test_copies_that_disagree_are_named_with_both_breeds():
 
     assert problem == (
         "3 of 4 copies name another breed than the photo that they are copies of, at most "
-        "5% may: s/copy-1 (beagle), s/0 (pug); s/copy-2 (beagle), s/0 (pug); s/copy-3 (beagle), s/0 (pug)"
+        "5% may: s/copy-1 (beagle), s/0 (pug); s/copy-2 (beagle), s/0 (pug); "
+        "s/copy-3 (beagle), s/0 (pug)"
     )
 
 
@@ -498,7 +499,7 @@ def test_who_does_not_know_the_breed_does_not_disagree(breed, of_copy):
     ("others", "pairs", "problems", "warnings"), [(299, 3, 0, 1), (298, 3, 1, 0), (9, 2, 0, 1)]
 )
 def test_dogs_that_share_a_photo(others, pairs, problems, warnings):
-    # With `rex` 300 dogs, or 299: three pairs of them are 1 %, or more; of two pairs one can't tell.
+    # With `rex` 300 dogs, or 299: three pairs of them are 1 %, or more; two say nothing.
     rex = of_dog(0, "train", "rex")
     rows = [rex, *(of_dog(n + 1, "train", f"d{n}") for n in range(others))]
     copies = [copied(rex, n, dog_id=f"d{n}") for n in range(pairs)]

@@ -266,7 +266,7 @@ def test_a_remote_that_nobody_knows_is_no_folder_of_that_name(kept):
     [
         ("s3://bucket/x", r"requires 'dvc-s3' .* pip install 'dvc\[s3\]'"),
         ("nope://bucket/x", "Unsupported URL type nope://"),
-        ("/dev/null/x", "dvc push failed|Not a directory"),
+        ("/dev/null/x", "dvc push failed"),
     ],
 )
 def test_a_remote_that_does_not_work_leaves_no_version(url, words, tmp_path):
