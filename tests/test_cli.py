@@ -61,6 +61,29 @@ def test_the_data_command_teaches_by_examples(words, tmp_path):
     assert f"python local_runner.py {' '.join(words)}" in done.stdout.partition("examples")[2]
 
 
+def test_the_schema_command_says_what_it_is_for(tmp_path):
+    done = run("schema", "--help")
+    other = run("schema", "--acept")
+    nowhere = run("schema", "--output", str(tmp_path))
+
+    assert done.returncode == 0
+    assert "--accept" in done.stdout
+    assert (other.returncode, nowhere.returncode) == (2, 2)
+    assert "--acept" in other.stderr
+    assert "no run was made there" in nowhere.stderr
+
+
+def test_what_is_asked_of_the_data_arrives_in_the_settings():
+    import local_runner
+
+    plain = local_runner.read_settings(local_runner.parser().parse_args([]))
+    flags = ["--allow_anomalies", "--trust_mtime"]
+    asked = local_runner.read_settings(local_runner.parser().parse_args(flags))
+
+    assert (plain.allow_anomalies, plain.trust_mtime) == (False, False)
+    assert (asked.allow_anomalies, asked.trust_mtime) == (True, True)
+
+
 def test_a_folder_without_runs_has_no_versions_and_is_not_made(tmp_path):
     done = run("data", cwd=tmp_path)
 

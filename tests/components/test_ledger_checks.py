@@ -632,11 +632,23 @@ def test_lost_photos_are_named_and_what_is_new_makes_up_for_none():
         ({"number": "renamed"}, False),
         ({"sha256": "edited"}, False),
         ({"split": None, "reason": Reason.EXACT_COPY, "copy_of": "s/9"}, False),
+        (
+            {"number": "new", "split": None, "reason": Reason.EXACT_COPY, "copy_of": "s/9"},
+            False,
+        ),
         ({"split": None, "reason": Reason.UNREADABLE}, True),
         ({"split": None, "reason": Reason.NOT_DOWNLOADED}, True),
         ({"number": "other", "sha256": "other"}, True),
     ],
-    ids=["renamed", "edited", "a copy", "unreadable", "not downloaded", "not there"],
+    ids=[
+        "renamed",
+        "edited",
+        "a copy",
+        "a renamed copy",
+        "unreadable",
+        "not downloaded",
+        "not there",
+    ],
 )
 def test_a_photo_is_lost_when_neither_it_nor_its_bytes_are_of_use(now, lost):
     before = pugs(3, 0, 0)
