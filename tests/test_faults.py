@@ -653,7 +653,10 @@ def test_nothing_is_trained_on_wrong_data(clean_run, photos, tmp_path, monkeypat
     assert states["DataGate"] == "failed"
     assert {state for name, state in states.items() if name.startswith("Trainer")} == {"skipped"}
     assert outcome.summary["pushed"] == {"breed": None, "match": None}
-    assert "DataGate failed: the data set has 3 problem(s):" in outcome.printed
+    assert "DataGate failed: the data set has 3 problems:" in outcome.printed
+    assert outcome.summary["data"]["passed"] is False
+    assert len(outcome.summary["data"]["problems"]) == 3
+    assert outcome.summary["error"].startswith("DataGate failed")
     for words in ("cropped: val: feature label", "local_runner.py schema", "--allow_anomalies"):
         assert words in outcome.printed
 
@@ -687,7 +690,8 @@ def test_the_last_blessed_run_is_found_with_what_it_left(clean_run):
     assert found.data_version == clean_run.summary["data"]["version"]
     assert found.ledger == clean_run.summary["ledger"]
     assert (Path(found.statistics) / "Split-train" / "FeatureStats.pb").is_file()
-    assert (other_size.ledger, other_size.statistics) == (found.ledger, "")
+    assert (found.same_shape, other_size.same_shape) == (True, False)
+    assert other_size == dataclasses.replace(found, same_shape=False)
     assert nobody is None
 
 

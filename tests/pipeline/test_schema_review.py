@@ -76,7 +76,8 @@ def anomalies(run: Outcome, schema: Path) -> dict:
 
 def test_data_that_fit_are_said_to(run, curated):
     assert review(run) == [
-        f"cropped: the data of run {run.summary['run_id']} fit schema/cropped.pbtxt"
+        f"cropped: the data of run {run.summary['run_id']} fit schema/cropped.pbtxt "
+        "(no word on other checks)"
     ]
 
 
@@ -121,7 +122,7 @@ def test_an_accepted_proposal_replaces_the_schema_and_keeps_its_head(run, curate
     assert curated.read_text().startswith(HEAD)
     assert anomalies(run, curated) == {}
     (again,) = review(run)
-    assert again.endswith("fit schema/cropped.pbtxt")
+    assert "fit schema/cropped.pbtxt" in again
 
 
 def test_views_that_were_not_built_are_left_as_they_are(run, curated):

@@ -325,6 +325,41 @@ def test_photos_that_change_while_they_are_put_are_not_kept(tmp_path, monkeypatc
     assert vault.kept(str(tmp_path / "output")) == []
 
 
+@pytest.mark.parametrize("damage", ["changed", "lost"])
+def test_a_put_of_what_is_kept_pushes_again_what_is_damaged(damage, tmp_path):
+    data = fill(tmp_path / "photos")
+    output = tmp_path / "output"
+    output.mkdir()
+    item, _ = vault.put(str(output), str(data), None, sample=False)
+    stored = (output / "versions" / "storage").rglob("*")
+    victim = next(path for path in sorted(stored) if path.is_file() and path.suffix != ".dir")
+    victim.chmod(0o644)
+    if damage == "changed":
+        victim.write_bytes(b"another photo")
+    else:
+        victim.unlink()
+
+    _, place = vault.put(str(output), str(data), None, sample=False)
+    _, again = vault.put(str(output), str(data), None, sample=False)
+
+    assert place is not None
+    assert again is None
+    assert vault.restore(str(output), item, str(tmp_path / "back")).digest == digest_of(data)
+
+
+def test_a_version_that_is_kept_is_pushed_to_another_remote_when_one_is_asked_for(tmp_path):
+    data = fill(tmp_path / "photos")
+    output = tmp_path / "output"
+    output.mkdir()
+    vault.put(str(output), str(data), None, sample=False)
+
+    item, place = vault.put(str(output), str(data), f"{tmp_path}/backup", sample=False)
+    shutil.rmtree(output / "versions" / "storage")
+
+    assert place is not None
+    assert vault.restore(str(output), item, str(tmp_path / "back")).digest == digest_of(data)
+
+
 @pytest.mark.parametrize("moment", [".scratch-*/.dvc/cache/files", "storage/files"])
 def test_a_killed_put_leaves_no_version_and_the_next_one_works(moment, tmp_path):
     data = fill(tmp_path / "photos", count=150)
