@@ -22,12 +22,14 @@ class Records:
         self._store = metadata_store.MetadataStore(config)
         self._folder = folder
 
-    def push(self, version: int, data_version: str) -> str:
+    def push(self, version: int, data_version: str, allowed: int = 0) -> str:
         """Records a run that pushed a breed model; returns where its ledger lies."""
         ledger = self._folder / f"ledger-{version}"
         ledger.mkdir()
         run = self._context("pipeline_run", f"run-{version}")
         self._write(run, "SplitAssigner", "splits", self._artifact("SplitManifest", str(ledger)))
+        verdict = self._artifact("DataVerdict", "")
+        self._write(run, "DataGate", "verdict", verdict, allow_anomalies=allowed)
         pushed = self._artifact("PushedModel", "")
         for key, value in {
             "pushed_version": str(version),
@@ -52,9 +54,11 @@ class Records:
         type_id = self._store.put_context_type(mlmd.ContextType(name=kind))
         return mlmd.Context(type_id=type_id, name=name)
 
-    def _write(self, run, node: str, key: str, artifact) -> None:
+    def _write(self, run, node: str, key: str, artifact, **parameters: int) -> None:
         type_id = self._store.put_execution_type(mlmd.ExecutionType(name=node))
         done = mlmd.Execution(type_id=type_id, last_known_state=mlmd.Execution.COMPLETE)
+        for name, value in parameters.items():
+            done.custom_properties[name].int_value = value
         event = mlmd.Event(type=mlmd.Event.OUTPUT)
         event.path.steps.add().key = key
         contexts = [run, self._context("node", f"spotted.{node}")]
@@ -87,6 +91,15 @@ def test_data_that_were_blessed_once_are_compared_as_then_whatever_came_later(re
     found = records.before(OWN)
 
     assert (found.data_version, found.ledger) == ("then", ledger)
+
+
+def test_data_that_were_let_in_and_blessed_are_let_in_for_good(records):
+    records.push(10, "older")
+    records.push(20, OWN, allowed=1)
+    records.push(30, OWN)
+
+    assert records.before(OWN) is None
+    assert records.before("more").data_version == OWN
 
 
 def test_a_version_of_unknown_data_is_passed_over(records):
