@@ -1,8 +1,11 @@
 import json
 
+import measured
 import pytest
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx.types import standard_artifacts
 
-from components import artifacts, catalog
+from components import artifacts, catalog, data_gate
 from components.catalog import Photo
 from components.data_gate import DataGate
 from components.sources.base import DataError
@@ -115,3 +118,82 @@ def test_a_message_lists_twenty_problems_and_counts_the_rest(node):
     assert lines[0] == "the data set has 23 problems:"
     assert lines[20].startswith("dog d19 stands in")
     assert lines[21] == "… and 3 more, in summary.json (data, problems)"
+
+
+SCHEMA = measured.schema("""
+    feature { name: "breed" type: BYTES
+      skew_comparator { jensen_shannon_divergence { threshold: 0.02 } }
+      drift_comparator { jensen_shannon_divergence { threshold: 0.02 } } }
+    feature { name: "quality/brightness" type: FLOAT
+      drift_comparator { jensen_shannon_divergence { threshold: 0.05 } } }
+""")
+
+
+def view_of(folder, splits, light=0.5):
+    """What DataGate reads of a view: split -> breed -> photos, all as bright as one another."""
+    found = {
+        split: measured.statistics(
+            **{
+                "breed": [breed for breed, number in breeds.items() for _ in range(number)],
+                "quality/brightness": [light + n % 10 / 100 for n in range(sum(breeds.values()))],
+            }
+        )
+        for split, breeds in splits.items()
+    }
+    nothing = {split: anomalies_pb2.Anomalies() for split in splits}
+    return {
+        "statistics": measured.write(folder / "statistics", "statistics", found),
+        "anomalies": measured.write(folder / "anomalies", "anomalies", nothing),
+        "schema": measured.write_schema(folder / "schema", SCHEMA),
+        "proposal": measured.write_schema(folder / "proposal", SCHEMA),
+    }
+
+
+def ledger_of(splits):
+    return [
+        photo(f"{split}-{breed}-{n}", split, breed=breed)
+        for split, breeds in splits.items()
+        for breed, number in breeds.items()
+        for n in range(number)
+    ]
+
+
+def checked(splits, inputs, upstream=False):
+    found = data_gate.Findings()
+    bounds = data_gate.Bounds(**BOUNDS)
+    data_gate.check_view(found, ledger_of(splits), "cropped", inputs, bounds, upstream)
+    return found
+
+
+@pytest.mark.parametrize("upstream", [False, True])
+def test_a_sources_own_test_list_may_show_other_breeds_than_its_train_list(upstream, tmp_path):
+    splits = {
+        "train": {"pug": 600, "beagle": 100},
+        "val": {"pug": 130, "beagle": 20},
+        "test": {"pug": 75, "beagle": 75},
+    }
+
+    found = checked(splits, view_of(tmp_path, splits), upstream)
+
+    told = found.warnings if upstream else found.problems
+    assert [text for text in told if "breed differs between train and test" in text]
+    assert bool(found.problems) != upstream
+
+
+@pytest.mark.parametrize("same_shape", [0, 1])
+def test_pixels_of_another_size_are_not_compared_and_it_says_so(same_shape, tmp_path):
+    splits = {"train": {"pug": 700}, "val": {"pug": 150}, "test": {"pug": 150}}
+    inputs = view_of(tmp_path / "now", splits)
+    ledger, then = artifacts.SplitManifest(), standard_artifacts.ExampleStatistics()
+    ledger.uri, ledger.data_version = str(tmp_path / "ledger"), "0123456789ab"
+    (tmp_path / "ledger").mkdir()
+    catalog.write(ledger.uri, ledger_of(splits))
+    then.uri = view_of(tmp_path / "then", splits, light=0.2)["statistics"].uri
+    then.set_int_custom_property("same_shape", same_shape)
+
+    found = checked(splits, {**inputs, "ledger_before": ledger, "statistics_before": then})
+
+    drifted = [text for text in found.problems if "quality/brightness has drifted" in text]
+    skipped = [text for text in found.warnings if "another size or crop" in text]
+    assert (len(drifted), len(skipped)) == (same_shape, 1 - same_shape)
+    assert bool(found.help) == bool(same_shape)
