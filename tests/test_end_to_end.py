@@ -10,6 +10,7 @@ import pytest
 from runs import BREED_NODES, CROPPED, MATCH_NODES, RETRIEVAL_NODES, SCHEMAS, Project
 
 from models import backbones
+from pipeline.metadata import Store
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +170,12 @@ def test_an_interrupted_run_keeps_nothing_of_the_running_node_and_goes_on(data, 
     process.communicate()
 
     assert process.returncode == 130
+    store = Store(str(project.output / "metadata.sqlite"))
+    node = store.nodes(store.runs()[0]).get("StatisticsGen_cropped")
     statistics = project.output / "artifacts" / "StatisticsGen_cropped" / "statistics"
-    assert not list(statistics.glob("*"))
+    # A library that swallows the request lets its node end; the run then ends before the next one.
+    finished = {str(node.execution)} if node and node.state == "run" else set()
+    assert {path.name for path in statistics.glob("*")} == finished
 
     code, printed = project.run(*flags(data), "--data_processing")
     assert code == 0, printed
