@@ -12,7 +12,7 @@ PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test bench quick lint types imports format lock env clean
+.PHONY: help run test bench accuracy quick lint types imports format lock env clean
 
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -40,9 +40,16 @@ format: env  ## rewrite the code in the project's format
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench: env  ## measure reading and ingestion (ARGS="--data photos" to measure on photos of your own)
+bench: env  ## measure reading, ingestion, training and served pixels (ARGS="--data photos" for photos of your own)
 	$(PYTHON) benchmarks/reading.py
 	$(PYTHON) benchmarks/ingest.py $(ARGS)
+	$(PYTHON) benchmarks/pixels.py $(ARGS)
+	$(PYTHON) benchmarks/input_pipeline.py $(ARGS)
+	$(PYTHON) benchmarks/training.py $(ARGS)
+
+accuracy: env  ## prove both models on photos of your own (ARGS="--data photos --weights FILE"), an hour or two
+	$(PYTHON) benchmarks/match.py $(ARGS)
+	$(PYTHON) benchmarks/breed.py $(ARGS)
 
 lock: $(UV)  ## resolve pyproject.toml into requirements.lock again
 	$(UV) pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --all-extras \

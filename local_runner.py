@@ -12,10 +12,18 @@ import sys
 # Keras 3 has to be chosen before anything imports TensorFlow: TFX would choose Keras 2.
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 
-from models import backbones
+from models import augment, backbones, losses, tracking
 from pipeline import settings as settings_lib
 from pipeline.command_line import Parser
-from pipeline.settings import REAL, SAMPLE, STAGES, Settings, SettingsError
+from pipeline.settings import (
+    MATCH_LOSS,
+    MATCH_STARTS,
+    REAL,
+    SAMPLE,
+    STAGES,
+    Settings,
+    SettingsError,
+)
 
 _EPILOG = """\
 the data folder holds one or more of
@@ -56,6 +64,10 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_data(result.add_argument_group("data and output"))
     _add_models(result.add_argument_group("models"))
+    _add_breed(result.add_argument_group("the breed models' photos"))
+    _add_student(result.add_argument_group("the breed model's student, and its teacher"))
+    _add_match(result.add_argument_group("the match model"))
+    _add_tracking(result.add_argument_group("tracking"))
     _add_views(
         result.add_argument_group(
             "views (default: cropped and individual, as far as there are photos for them)"
@@ -142,6 +154,78 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _add_breed(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--augment",
+        metavar="NAME",
+        default=Settings.augment,
+        help=f"how photos are changed in training: one of {', '.join(augment.POLICIES)} (default: "
+        f"{Settings.augment})",
+    )
+    group.add_argument(
+        "--mix",
+        metavar="|".join(augment.MIXES),
+        default=Settings.mix,
+        help="how the photos of a batch are mixed with each other in training (default: "
+        f"{Settings.mix})",
+    )
+
+
+def _add_student(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--student",
+        metavar="NAME",
+        help="the student's backbone (default: the teacher's, which is --backbone)",
+    )
+    group.add_argument(
+        "--student_size",
+        type=int,
+        metavar="N",
+        help="side of the picture that the student's backbone sees, pixels (default: half of "
+        "--image_size)",
+    )
+    group.add_argument(
+        "--student_weights",
+        metavar="imagenet|none|FILE",
+        help="what a --student of another backbone than the teacher's starts from (default: "
+        f"imagenet, for {backbones.SMALL} none); with the teacher's backbone it starts from the "
+        "teacher or, with --teacher, from --weights",
+    )
+    group.add_argument(
+        "--teacher",
+        metavar="DIR|wandb:…",
+        help="learn from this model instead of training a teacher: a SavedModel such as "
+        "output/serving/breed/<version>, or wandb:ENTITY/PROJECT/ARTIFACT:ALIAS",
+    )
+
+
+def _add_match(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--match_loss",
+        metavar="NAME",
+        help=f"one of {', '.join(losses.MATCH_LOSSES)} (default: {MATCH_LOSS['pretrained']}, "
+        f"without start weights {MATCH_LOSS['scratch']})",
+    )
+    group.add_argument(
+        "--match_start",
+        metavar="|".join(MATCH_STARTS),
+        default=MATCH_STARTS[0],
+        help="what its backbone starts from: --weights or, where these are none, always the breed "
+        "teacher; with --teacher and no --weights from random ones, for nothing can start from a "
+        f"SavedModel (default: {MATCH_STARTS[0]})",
+    )
+
+
+def _add_tracking(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--wandb",
+        metavar="|".join(tracking.MODES),
+        default=tracking.OFF,
+        help="record training with Weights & Biases: into output/wandb, to be sent by `wandb "
+        f"sync`, or as it goes (default: {tracking.OFF})",
+    )
+
+
 _VIEW_HELP = {
     "cropped": "the largest dog of each photo of a known breed: trains the breed model",
     "uncropped": "whole photos of known breeds with the boxes of all dogs: records only",
@@ -184,7 +268,7 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         data=arguments.data,
         output=arguments.output,
         backbone=backbone,
-        weights=arguments.weights or ("none" if backbone == backbones.SMALL else "imagenet"),
+        weights=arguments.weights or settings_lib.usual_weights(backbone),
         image_size=preset.image_size if arguments.image_size is None else arguments.image_size,
         epochs=preset.epochs if arguments.epochs is None else arguments.epochs,
         batch_size=preset.batch_size if arguments.batch_size is None else arguments.batch_size,
@@ -196,7 +280,27 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         views=tuple(view for view in _VIEW_HELP if getattr(arguments, view)),
         stages=stages or STAGES,
         data_version=arguments.data_version,
+        student=arguments.student or "",
+        student_size=_student_size(arguments.student_size),
+        student_weights=arguments.student_weights or "",
+        teacher=arguments.teacher,
+        augment=arguments.augment,
+        mix=arguments.mix,
+        match_loss=arguments.match_loss or "",
+        match_start=arguments.match_start,
+        wandb=arguments.wandb,
     )
+
+
+def _student_size(given: int | None) -> int:
+    """What was given, or 0, from which the settings make their default.
+
+    Raises:
+      SettingsError: 0 was given.
+    """
+    if given == 0:
+        raise SettingsError("--student_size 0: expected pixels")
+    return given or 0
 
 
 def _is_sample(arguments: argparse.Namespace) -> bool:

@@ -15,8 +15,8 @@ import re
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("components", "models", "pipeline")
 LOCK = "requirements.lock"
-# Says how far work is, and never changes a result.
-_SILENT = {"models.progress"}
+# They say how far work is and what came of it, and never change a result.
+_SILENT = {"models.progress", "models.tracking"}
 
 
 @functools.cache

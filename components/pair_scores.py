@@ -94,13 +94,13 @@ def _untrained(backbone: str, image_size: int, weights: str | None) -> Encoder:
     import keras
     import tensorflow as tf
 
-    from models import backbones, match, pixels, training
+    from models import backbones, job, match, pixels
 
     keras.utils.set_random_seed(0)
     registered = backbones.get(backbone)
     net = registered.build(image_size)
     if weights:
-        registered.load(net, training.start_weights(weights))
+        registered.load(net, job.start_weights(weights))
     encoder = match.untrained(net, image_size)
 
     def encode(photos: list[bytes]) -> np.ndarray:

@@ -157,7 +157,9 @@ def check_weights(path: str, backbone: Backbone) -> None:
         with h5py.File(path, "r") as file:
             file.visititems(add)
     except OSError as error:
-        raise WeightsError(f"weights file {path} is no HDF5 file ({error})") from error
+        raise WeightsError(
+            f"weights file {path} is no HDF5 file, or not all of one ({error})"
+        ) from error
     if count != backbone.weights:
         raise WeightsError(
             f"weights file {path} holds {count:,} weights, backbone {backbone.name} without its "

@@ -1,19 +1,23 @@
 """The breed model: a backbone, average pooling, one linear layer over the whole vocabulary.
 
-The teacher looks at the whole picture. The student is the same network on the picture halved, a
-quarter of the work, started from the teacher and taught by its softened answers.
+The student looks at a smaller picture, or has a smaller backbone, and is taught by the teacher's
+softened answers.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from models import losses
+from models.distillation import Teacher
 
 TEMPERATURE = 2.0
 TEACHER_SHARE = 0.7  # of the student's loss; the rest is the labels' own
+RARE = 0.99
 
 
 @keras.saving.register_keras_serializable("spotted")
@@ -44,41 +48,73 @@ class TrainedClassesOnly(keras.layers.Layer):
 
 
 def classifier(
-    backbone: keras.Model,
-    side: int,
-    labels: Sequence[int],
-    classes: int,
-    *,
-    halve: bool = False,
+    backbone: keras.Model, side: int, labels: Sequence[int], classes: int
 ) -> keras.Model:
     """Builds the classifier.
 
     Args:
-      backbone: images [N, s, s, 3] in [0, 255] -> features [N, h, w, D].
+      backbone: images [N, s, s, 3] in [0, 255] -> features [N, h, w, D]; where s is less than
+        `side` the images are made smaller for it.
       side: of the images that come in, pixels.
       labels: the labels that have training photos.
       classes: C, the size of the vocabulary.
-      halve: average 2 x 2 pixels before the backbone, which then was built for `side // 2`.
 
     Returns:
-      keras.Model, images [N, side, side, 3] in [0, 255] -> logits [N, C].
+      keras.Model, images [N, side, side, 3] in [0, 255] -> logits float32 [N, C].
     """
     images = keras.Input((side, side, 3), name="images")
-    seen = keras.layers.AveragePooling2D(2)(images) if halve else images
-    pooled = keras.layers.GlobalAveragePooling2D()(backbone(seen))
-    logits = keras.layers.Dense(classes, name="head")(keras.layers.Dropout(0.2)(pooled))
-    return keras.Model(images, TrainedClassesOnly(labels, classes, name="trained")(logits))
+    features = backbone(_smaller(images, side, backbone.input_shape[1]))
+    pooled = keras.layers.GlobalAveragePooling2D()(features)
+    head = keras.layers.Dense(classes, name="head", dtype="float32")
+    logits = head(keras.layers.Dropout(0.2)(pooled))
+    return keras.Model(
+        images, TrainedClassesOnly(labels, classes, name="trained", dtype="float32")(logits)
+    )
+
+
+def _smaller(images: Any, side: int, wanted: int) -> Any:
+    """Averages whole blocks of pixels as far as they fit, and interpolates the rest."""
+    block = side // wanted
+    if block > 1:
+        images = keras.layers.AveragePooling2D(block)(images)
+    if side // block != wanted:
+        images = keras.layers.Resizing(wanted, wanted)(images)
+    return images
+
+
+def balance(labels: Sequence[int], classes: int) -> np.ndarray:
+    """Weighs the photos of rare breeds more, by the effective number of their breed's photos.
+
+    Method: Cui et al., 2019, arXiv:1901.05555: a photo weighs (1 - b) / (1 - b^n), n photos of its
+    breed; b = 0.99, so that beyond some hundreds of photos more of them bring nothing new.
+
+    Args:
+      labels: of all training photos.
+      classes: C.
+
+    Returns:
+      float32 [C], whose mean over the training photos is 1; 0 for a breed without photos.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    weights = np.where(counts > 0, (1 - RARE) / (1 - RARE ** np.maximum(counts, 1)), 0.0)
+    mean = (weights * counts).sum() / max(counts.sum(), 1)
+    return np.asarray(weights / mean, np.float32)
 
 
 class Classifier(keras.Model):
-    """Trains a classifier on smoothed labels and, with a teacher, on the teacher's answers."""
+    """Trains a classifier on smoothed labels and, with a teacher, on the teacher's answers.
 
-    def __init__(self, net: keras.Model, teacher: keras.Model | None = None):
+    Args:
+      net: images [N, S, S, 3] -> logits [N, C].
+      weights: float [C], what a photo of each class weighs.
+      teacher: images -> logits [N, C].
+    """
+
+    def __init__(self, net: keras.Model, weights: np.ndarray, teacher: Teacher | None = None):
         super().__init__()
         self.net = net
         self.teacher = teacher
-        if teacher is not None:
-            teacher.trainable = False
+        self._weights_of_classes = np.asarray(weights, np.float32)
 
     def call(self, images: Any, training: bool | None = None) -> Any:
         """Returns logits [N, C]."""
@@ -92,11 +128,16 @@ class Classifier(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Smoothed cross-entropy, mixed with distillation while training under a teacher."""
+        """Weighted, smoothed cross-entropy; under a teacher, mixed with distillation.
+
+        `y` is int [N], or float [N, C] where photos are mixed: such a photo weighs the mean of what
+        its classes weigh. On several devices each gives its share: Keras adds them up.
+        """
         present = self.net.get_layer("trained").present
-        loss = losses.smoothed_cross_entropy(y, y_pred, present)
-        if training and self.teacher is not None:
-            answers = self.teacher(x, training=False)
-            taught = losses.distillation(answers, y_pred, TEMPERATURE)
+        targets = losses.targets(y, ops.shape(y_pred)[-1])
+        weight = ops.sum(targets * self._weights_of_classes, axis=-1)
+        loss = weight * losses.smoothed_cross_entropy(targets, y_pred, present)
+        if self.teacher is not None:
+            taught = losses.distillation(self.teacher(x), y_pred, present, TEMPERATURE)
             loss = (1 - TEACHER_SHARE) * loss + TEACHER_SHARE * taught
-        return ops.mean(loss)
+        return ops.mean(loss) / tf.distribute.get_strategy().num_replicas_in_sync

@@ -1,7 +1,7 @@
 """SavedModels that need nothing else: pixels, labels and calibration live inside.
 
-Every signature works through its batch in chunks, so that memory stays bounded however many rows a
-caller sends (TFMA sends up to 1,000).
+Every signature that takes encoded photos works through its batch in chunks, so that memory stays
+bounded however many rows a caller sends (TFMA sends up to 1,000).
 """
 
 from collections.abc import Callable, Sequence
@@ -42,9 +42,13 @@ class _Exported(tf.Module):
             lambda data: pixels.fit_in_graph(data, self.side), image_bytes, fn_output_signature=spec
         )
 
+    def _run(self, images: tf.Tensor) -> tf.Tensor:
+        """The network's output in float32, whatever precision it was trained in."""
+        return tf.cast(self.net(images, training=False), tf.float32)
+
     def _outputs(self, image_bytes: tf.Tensor) -> tf.Tensor:
         return in_chunks(
-            lambda chunk: self.net(self._photos(chunk), training=False),
+            lambda chunk: self._run(self._photos(chunk)),
             image_bytes,
             int(self.net.output_shape[-1]),
         )
@@ -80,8 +84,18 @@ class BreedExport(_Exported):
         return {"classes": tf.gather(self.breeds, best.indices), "probabilities": best.values}
 
     def save(self, folder: str) -> None:
-        """Writes the SavedModel."""
-        signatures = {"serving_default": self.serving_default, "classify": self.classify}
+        """Writes the SavedModel; `logits` answers whole batches of photos cut and resized already.
+
+        With it any breed model can teach another one on augmented photos: `images`, float32
+        [N, side, side, 3] in [0, 255] -> `logits`, float32 [N, C].
+        """
+        images = tf.TensorSpec([None, self.side, self.side, 3], tf.float32, name="images")
+        logits = tf.function(lambda images: {"logits": self._run(images)})
+        signatures = {
+            "serving_default": self.serving_default,
+            "classify": self.classify,
+            "logits": logits.get_concrete_function(images),
+        }
         self._save(folder, signatures)
 
 
@@ -91,7 +105,7 @@ class MatchExport(_Exported):
     Args:
       net: images [N, side, side, 3] -> embedding [N, D], unit length.
       side: pixels.
-      scale: of the calibration (`match.calibrate`).
+      scale: of the calibration (`calibration.calibrate`).
       offset: of the calibration.
     """
 

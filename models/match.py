@@ -9,9 +9,16 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from models import losses
+
+_BY_PAIRS = {
+    "supcon": losses.supervised_contrastive,
+    "triplet": losses.batch_hard_triplet,
+    "contrastive": losses.contrastive,
+}
 
 
 @keras.saving.register_keras_serializable("spotted")
@@ -21,6 +28,9 @@ class GeneralisedMean(keras.layers.Layer):
     Power 1 is average pooling, a large power is max pooling; retrieval does best between.
     """
 
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{**kwargs, "dtype": "float32"})  # whatever the policy: powers overflow
+
     def build(self, shape: Any) -> None:
         """Makes the power, 3 at the start."""
         self.power = self.add_weight(
@@ -28,10 +38,15 @@ class GeneralisedMean(keras.layers.Layer):
         )
 
     def call(self, features: Any) -> Any:
-        """Returns float [N, D]."""
+        """Returns float32 [N, D].
+
+        The maximum is taken out before the power, so that no power under- or overflows. The mean
+        is homogeneous, so as a constant the maximum changes neither the value nor its slope.
+        """
         positive = ops.maximum(features, 1e-6)
-        mean = ops.mean(ops.power(positive, self.power), axis=(1, 2))
-        return ops.power(mean, 1.0 / self.power)
+        top = ops.stop_gradient(ops.max(positive, axis=(1, 2), keepdims=True))
+        mean = ops.mean(ops.power(positive / top, self.power), axis=(1, 2))
+        return ops.power(mean, 1.0 / self.power) * top[:, 0, 0]
 
 
 def encoder(backbone: keras.Model, side: int) -> keras.Model:
@@ -46,22 +61,90 @@ def encoder(backbone: keras.Model, side: int) -> keras.Model:
     """
     images = keras.Input((side, side, 3), name="images")
     pooled = GeneralisedMean(name="pool")(backbone(images))
-    return keras.Model(images, keras.layers.UnitNormalization(name="embedding")(pooled))
+    return keras.Model(
+        images, keras.layers.UnitNormalization(dtype="float32", name="embedding")(pooled)
+    )
+
+
+def mirrored(net: keras.Model) -> keras.Model:
+    """An encoder that looks at a photo and at its mirror image: twice the work, and fewer mistakes.
+
+    A dog walks to the left as often as to the right, and its embedding should not know which.
+
+    Args:
+      net: images [N, side, side, 3] -> embedding [N, D], unit length.
+
+    Returns:
+      keras.Model of the same input and output; the mean of both embeddings, at unit length.
+    """
+    images = keras.Input(net.input_shape[1:], name="images")
+    both = keras.layers.Add(dtype="float32")([net(images), net(_Mirror(name="mirror")(images))])
+    return keras.Model(
+        images, keras.layers.UnitNormalization(dtype="float32", name="embedding")(both)
+    )
+
+
+@keras.saving.register_keras_serializable("spotted")
+class _Mirror(keras.layers.Layer):
+    """Swaps left and right."""
+
+    def call(self, images: Any) -> Any:
+        return ops.flip(images, axis=2)
 
 
 def untrained(backbone: keras.Model, side: int) -> keras.Model:
     """The encoder that a trained one has to beat: the start weights, averaged, unit length."""
     images = keras.Input((side, side, 3), name="images")
-    pooled = keras.layers.GlobalAveragePooling2D()(backbone(images))
-    return keras.Model(images, keras.layers.UnitNormalization()(pooled))
+    pooled = keras.layers.GlobalAveragePooling2D(dtype="float32")(backbone(images))
+    return keras.Model(images, keras.layers.UnitNormalization(dtype="float32")(pooled))
 
 
 class Siamese(keras.Model):
-    """Trains an encoder on batches of several photos of several dogs."""
+    """Trains an encoder on batches of several photos of several dogs.
 
-    def __init__(self, net: keras.Model):
+    The encoder is `net`; what a loss learns beside it (the proxies of ArcFace, one a dog, and the
+    neck before them) is thrown away after training.
+
+    Args:
+      net: images -> embedding [N, D], unit length.
+      loss: one of `losses.MATCH_LOSSES`; parts joined by "+" are added up.
+      identities: how many training dogs there are; labels are 0..identities-1. Only ArcFace asks.
+
+    Raises:
+      ValueError: an unknown loss, or ArcFace without a number of dogs.
+    """
+
+    def __init__(self, net: keras.Model, loss: str = "supcon", identities: int = 0):
         super().__init__()
+        if loss not in losses.MATCH_LOSSES:
+            known = ", ".join(losses.MATCH_LOSSES)
+            raise ValueError(f"unknown match loss {loss!r}; known: {known}")
         self.net = net
+        self.parts = tuple(loss.split("+"))
+        self.proxies = self.neck = None
+        if "arcface" in self.parts:
+            self._add_proxies(identities)
+        self.build(net.input_shape)
+
+    def _add_proxies(self, identities: int) -> None:
+        """Makes the proxies, and a neck where another loss shapes the embedding itself.
+
+        Proxies count by their direction only, so the shorter they start the faster they turn. At
+        this length they find their dogs within some tens of steps even at a rate that is right for
+        fine-tuning; longer, they would stay where chance put them and draw the encoder there.
+        """
+        if identities < 1:
+            raise ValueError(f"ArcFace needs the number of training dogs, found {identities}")
+        width = self.net.output_shape[-1]
+        start = keras.initializers.RandomNormal(stddev=1e-3)
+        self.proxies = self.add_weight(
+            name="proxies", shape=(identities, width), initializer=start, dtype="float32"
+        )
+        if len(self.parts) > 1:
+            self.neck = _neck(width)
+
+    def build(self, shape: Any) -> None:
+        """Says that every weight is there: the encoder comes built, the rest is made with it."""
 
     def call(self, images: Any, training: bool | None = None) -> Any:
         """Returns embeddings [N, D]."""
@@ -75,8 +158,31 @@ class Siamese(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Supervised contrastive loss over the batch."""
-        return losses.supervised_contrastive(y, y_pred)
+        """The loss of a batch: float32 scalar.
+
+        Keras adds the gradients of all replicas up, so each gives its share of the mean.
+        """
+        parts = [self._part(part, y, y_pred, training) for part in self.parts]
+        return sum(parts) / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def _part(self, name: str, dogs: Any, embeddings: Any, training: bool) -> Any:
+        if name != "arcface":
+            return _BY_PAIRS[name](dogs, embeddings)
+        seen = embeddings if self.neck is None else self.neck(embeddings, training=training)
+        return losses.arcface(dogs, seen, self.proxies)
+
+
+def _neck(width: int) -> keras.layers.Layer:
+    """Batch normalisation without an offset, as Luo et al., 2019 (arXiv:1903.07071) have it.
+
+    A dimension of a unit vector has a variance of about 1 / width, which the usual epsilon of 1e-3
+    would drown.
+    """
+    neck = keras.layers.BatchNormalization(
+        momentum=0.9, epsilon=1e-3 / width, center=False, dtype="float32", name="neck"
+    )
+    neck.build((None, width))
+    return neck
 
 
 def mean_average_precision(embeddings: np.ndarray, dogs: Sequence[str]) -> float:
@@ -104,28 +210,31 @@ def mean_average_precision(embeddings: np.ndarray, dogs: Sequence[str]) -> float
     return float(np.mean(precisions)) if precisions else 0.0
 
 
-def calibrate(cosines: np.ndarray, same: np.ndarray, steps: int = 50) -> tuple[float, float]:
-    """Fits P(same dog) = sigmoid(scale * cosine + offset) on pairs (Platt, 1999).
+def neighbours(embeddings: np.ndarray, dogs: Sequence[str], k: int) -> dict[str, list[str]]:
+    """For each dog the k other dogs that look most like it, the nearest first.
 
-    Pairs of the same dog and of different dogs weigh alike, so 0.5 is where both are as likely when
-    one in two pairs is the same dog; Newton's method on the weighted log-likelihood with a slight
-    pull to 0 that keeps perfectly separated pairs finite.
+    Dogs are compared by the cosine of their mean embeddings; a block of them at a time, so that
+    memory grows with the number of dogs and not with its square.
 
     Args:
-      cosines: float [P].
-      same: bool [P], both kinds present.
-      steps: Newton steps.
-
-    Returns:
-      (scale, offset).
+      embeddings: float [N, D], unit length.
+      dogs: [N].
+      k: how many; fewer where there are not as many other dogs.
     """
-    inputs = np.stack([cosines, np.ones_like(cosines)], axis=1).astype(np.float64)
-    weights = np.where(same, 0.5 / max(same.sum(), 1), 0.5 / max((~same).sum(), 1))
-    pull = 1e-4 * np.eye(2)
-    parameters = np.zeros(2)
-    for _ in range(steps):
-        probability = 1 / (1 + np.exp(-np.clip(inputs @ parameters, -30, 30)))
-        gradient = inputs.T @ (weights * (probability - same)) + pull @ parameters
-        curvature = (inputs.T * (weights * probability * (1 - probability))) @ inputs + pull
-        parameters -= np.linalg.solve(curvature, gradient)
-    return float(parameters[0]), float(parameters[1])
+    names, index, counts = np.unique(np.asarray(dogs), return_inverse=True, return_counts=True)
+    k = min(k, len(names) - 1)
+    if k < 1:
+        return {str(name): [] for name in names}
+    starts = np.cumsum(counts) - counts
+    means = np.add.reduceat(embeddings[np.argsort(index, kind="stable")], starts, axis=0)
+    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+    found: dict[str, list[str]] = {}
+    for start in range(0, len(names), 1024):
+        unlike = -means[start : start + 1024] @ means.T
+        rows = np.arange(len(unlike))
+        unlike[rows, start + rows] = np.inf  # a dog is not its own neighbour
+        nearest = np.argpartition(unlike, k - 1, axis=1)[:, :k]
+        order = np.argsort(np.take_along_axis(unlike, nearest, axis=1), axis=1, kind="stable")
+        for row, places in zip(rows, np.take_along_axis(nearest, order, axis=1), strict=True):
+            found[str(names[start + row])] = names[places].tolist()
+    return found

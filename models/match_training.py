@@ -1,18 +1,40 @@
 """The TFX run_fn of the match model."""
 
+import dataclasses
+import hashlib
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from models import backbones, breed, examples, export, input_pipeline, match
-from models.training import KERAS_MODEL, Job, fit, load_keras, start_weights
+from models import (
+    backbones,
+    breed,
+    calibration,
+    checkpoint,
+    devices,
+    examples,
+    export,
+    input_pipeline,
+    match,
+    tracking,
+    training,
+)
+from models.job import KERAS_MODEL, Config, Job, load_keras, start_weights
 
-PHOTOS_PER_DOG = 4
+# Photos of a dog in a batch. A fine-tuning learns dogs by heart, the later the more each differs.
+PHOTOS_PER_DOG = {"pretrained": 8, "scratch": 4}
+VIEWS = "identity"  # augmentation policy
+NEIGHBOURS = 7
+MOVING, RATE = 0.6, 3e-4  # of a backbone that starts from weights
+BLEND = 0.75  # of the way from there
 CALIBRATION_PHOTOS = 2000  # two million pairs say enough about two numbers
+_SHOWN = 32  # pairs among the sample predictions
+_WORDS = {True: "same dog", False: "different dogs"}
 
 
 def match_model(fn_args: Any) -> None:
@@ -21,32 +43,99 @@ def match_model(fn_args: Any) -> None:
     A backbone that was fine-tuned to tell breeds has begun to forget what tells dogs of one breed
     apart, so published weights are the better start; from scratch the teacher's are.
     """
-    job = Job.of(fn_args)
+    job = Job.of(fn_args, "match")
+    with tracking.Tracker.from_environment("match", job.settings) as tracker:
+        trained = train(job, tracker)
+        export.MatchExport(trained.served, job.config.image_size, *trained.calibration).save(
+            job.serving
+        )
+        job.save(trained.net, trained.history)
+        checkpoint.remove(job)
+        tracker.predictions(list(_predictions(job, trained)))
+        tracker.model(job.serving, "spotted-match")
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained match model.
+
+    Attributes:
+      net: the encoder, in float32, with its best weights.
+      served: what is served of it: the same, looking at each photo both ways round.
+      calibration: scale and offset of the probability of "same dog".
+      history: the curves, the calibration, and its reliability on `val`.
+    """
+
+    net: keras.Model
+    served: keras.Model
+    calibration: tuple[float, float]
+    history: dict[str, Any]
+
+
+def train(job: Job, tracker: tracking.Tracker) -> Trained:
+    """Trains the encoder, and calibrates it on the dogs of `val`."""
     config = job.config
-    net = match.encoder(_match_backbone(job), config.image_size)
-    records = [record for record, _ in examples.scan(job.train)]
-    data = input_pipeline.identities(
-        records,
+    side, photos = (
         config.image_size,
-        max(2, config.batch_size // PHOTOS_PER_DOG),
-        PHOTOS_PER_DOG,
-        config.seed,
+        PHOTOS_PER_DOG["pretrained" if config.pretrained else "scratch"],
     )
+    dogs = max(2, config.batch_size // photos)
+    records = [record for record, _ in examples.scan(job.train)]
+    val = input_pipeline.labelled(job.val, side, config.batch_size)
+    names = [record.dog_id for record, _ in examples.scan(job.val)]
 
-    val = input_pipeline.labelled(job.val, config.image_size, config.batch_size)
-    dogs = [record.dog_id for record, _ in examples.scan(job.val)]
+    def build() -> keras.Model:
+        return match.encoder(_backbone(job), side)
 
-    def score() -> tuple[str, float]:
-        precision = match.mean_average_precision(embed(net, val), dogs)
-        return f"val mAP {precision:.3f}", precision
+    with devices.devices(shared=False):
+        net = build()
+        start = net.get_weights()
+        embed = devices.inference(net)
+        alike = _alike(job, embed, records)
+        identities = len({record.dog_id for record in records})
+        model = match.Siamese(net, config.loss, identities)
 
-    history = fit(match.Siamese(net), data, len(records), job, score)
-    scale, offset = _calibration(embed(net, val), dogs)
-    export.MatchExport(net, config.image_size, scale, offset).save(job.serving)
-    job.save(net, {**history, "calibration": [scale, offset]})
+        def score() -> tuple[str, float]:
+            precision = match.mean_average_precision(embedded(embed, val), names)
+            return f"val mAP {precision:.3f}", precision
+
+        steps = max(1, len(records) // config.batch_size)
+
+        def data(epoch: int) -> Any:
+            return input_pipeline.identities(
+                records, side, dogs, photos, config.seed, VIEWS,
+                skip=epoch * steps, neighbours=alike,
+            )  # fmt: skip
+
+        history = training.fit(model, data, len(records), job, score, tracker, phases(config))
+    net = devices.plain(net, build)
+    if config.pretrained:
+        net.set_weights(blend(start, net.get_weights()))
+    served = match.mirrored(net)
+    fitted, told = _calibrate(embedded(devices.inference(served), val), names)
+    return Trained(net, served, fitted, {**history, **told})
 
 
-def _match_backbone(job: Job) -> keras.Model:
+def blend(start: Sequence[np.ndarray], trained: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The weights on the way from the start to the end of a fine-tuning, most of it behind.
+
+    Between the two lies an encoder that knows the training dogs less by heart and others better
+    (Wortsman et al., 2022, arXiv:2109.01903).
+    """
+    return [first + BLEND * (last - first) for first, last in zip(start, trained, strict=True)]
+
+
+def phases(config: Config) -> list[training.Phase]:
+    """One phase; a backbone that starts from weights keeps its lower layers as they are.
+
+    There are edges and textures, which need no learning anew, and half of the work of a step.
+    """
+    if not config.pretrained:
+        return [training.Phase(config.epochs, 1.0, config.rate)]
+    return [training.Phase(config.epochs, MOVING, RATE)]
+
+
+def _backbone(job: Job) -> keras.Model:
     registered = backbones.get(job.config.backbone)
     backbone = registered.build(job.config.image_size)
     if job.base and tf.io.gfile.exists(os.path.join(job.base, KERAS_MODEL)):
@@ -58,15 +147,74 @@ def _match_backbone(job: Job) -> keras.Model:
     return backbone
 
 
-def embed(net: keras.Model, batches: Any) -> np.ndarray:
+def embedded(embed: Callable[[Any], np.ndarray], batches: Any) -> np.ndarray:
     """Embeds batches of (image, label): float [N, D], in their order."""
-    return np.concatenate([net(images, training=False).numpy() for images, _ in batches])
+    return np.concatenate([embed(images) for images, _ in batches])
 
 
-def _calibration(embeddings: np.ndarray, dogs: Sequence[str]) -> tuple[float, float]:
-    """Fits the calibration on all pairs, of the first `CALIBRATION_PHOTOS` photos by dog."""
-    names = np.asarray(dogs)
-    kept = np.argsort(names, kind="stable")[:CALIBRATION_PHOTOS]
-    cosines = embeddings[kept] @ embeddings[kept].T
-    pairs = np.triu_indices(len(kept), k=1)
-    return match.calibrate(cosines[pairs], (names[kept, None] == names[kept])[pairs])
+def _alike(
+    job: Job, embed: Callable[[Any], np.ndarray], records: Sequence[examples.Record]
+) -> Mapping[str, Sequence[str]] | None:
+    """Each dog's most alike dogs by the start weights, unless every dog has a breed."""
+    if not job.config.pretrained or all(record.label >= 0 for record in records):
+        return None
+    photos = input_pipeline.labelled(job.train, job.config.image_size, job.config.batch_size)
+    names = [record.dog_id for record in records]
+    return match.neighbours(embedded(embed, photos), names, NEIGHBOURS)
+
+
+def _calibrate(
+    embeddings: np.ndarray, dogs: Sequence[str]
+) -> tuple[tuple[float, float], dict[str, Any]]:
+    """Fits the probability on pairs of `val`, and says how well it keeps what it says there."""
+    cosines, first, second = pairs(embeddings, dogs)
+    same, weights = first == second, calibration.balanced_dogs(first, second)
+    scale, offset = calibration.calibrate(cosines, same, weights)
+    probability = 1 / (1 + np.exp(-(scale * cosines + offset)))
+    error = calibration.expected_calibration_error(probability, same, weights)
+    table = calibration.reliability(probability, same, weights)
+    told = {"calibration": [scale, offset], "calibration_error": error}
+    served = {"served_val_mAP": match.mean_average_precision(embeddings, dogs)}
+    return (scale, offset), {**told, **served, "reliability": [vars(row) for row in table]}
+
+
+def pairs(embeddings: np.ndarray, dogs: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All pairs of some `CALIBRATION_PHOTOS` photos: the cosine and the number of both dogs, [P].
+
+    Dogs are drawn whole, by a hash of their id, so that every source has its share.
+    """
+    names, number = np.unique(np.asarray(dogs), return_inverse=True)
+    place = np.argsort([hashlib.sha256(name.encode()).digest() for name in names])
+    order = np.empty(len(names), int)
+    order[place] = np.arange(len(names))
+    kept = np.argsort(order[number], kind="stable")[:CALIBRATION_PHOTOS]
+    first, second = np.triu_indices(len(kept), k=1)
+    cosines = (embeddings[kept] @ embeddings[kept].T)[first, second]
+    return cosines, number[kept][first], number[kept][second]
+
+
+def _predictions(job: Job, trained: Trained) -> Iterator[Mapping[str, Any]]:
+    """What the tracker shows: pairs of photos of `val`, of one dog and of two dogs in turn."""
+    photos = input_pipeline.labelled(job.val, job.config.image_size, 2 * _SHOWN)
+    images = next(iter(photos))[0].numpy()
+    names = [record.dog_id for record, _ in examples.scan(job.val)][: len(images)]
+    embeddings = devices.inference(trained.served)(images)
+    scale, offset = trained.calibration
+    for first, second in itertools.islice(_shown(names), _SHOWN):
+        cosine = float(embeddings[first] @ embeddings[second])
+        same = 1 / (1 + np.exp(-(scale * cosine + offset)))
+        yield {
+            "photo": np.concatenate([images[first], images[second]], axis=1).astype(np.uint8),
+            "true": _WORDS[names[first] == names[second]],
+            "predicted": _WORDS[same >= 0.5],
+            "probability": float(max(same, 1 - same)),
+        }
+
+
+def _shown(names: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Pairs of one dog and pairs of two dogs in turn, as far as there are both."""
+    pairs_ = list(itertools.combinations(range(len(names)), 2))
+    same = [pair for pair in pairs_ if names[pair[0]] == names[pair[1]]]
+    other = [pair for pair in pairs_ if names[pair[0]] != names[pair[1]]]
+    for both in zip(same, other[:: max(1, len(other) // max(1, len(same)))], strict=False):
+        yield from both

@@ -85,7 +85,8 @@ def load(data: bytes, side: int, crop: Box | None = None) -> np.ndarray:
     image, width, height = _read(data, "RGB", smallest)
     x, y = image.shape[1] / width, image.shape[0] / height
     part = crop and (crop[0] * x, crop[1] * y, crop[2] * x, crop[3] * y)
-    return fit(image, side, part)
+    rows, columns = _kept(height, width, crop)
+    return fit(image, side, part, (rows.stop - rows.start, columns.stop - columns.start))
 
 
 def _read(
@@ -210,25 +211,41 @@ def steps(length: int, new: int) -> int:
     return max(1, math.ceil(length / new / math.sqrt(2)))
 
 
-def fit(image: np.ndarray, side: int, crop: Box | None = None) -> np.ndarray:
+def _kept(height: int, width: int, crop: Box | None) -> tuple[slice, slice]:
+    """The rows and the columns of a photo that a crop keeps, one at least of each."""
+    if not crop:
+        return slice(0, height), slice(0, width)
+    xmin, ymin, xmax, ymax = (int(edge + 0.5) for edge in crop)
+    xmin, ymin = min(xmin, width - 1), min(ymin, height - 1)
+    return (
+        slice(ymin, min(height, max(ymax, ymin + 1))),
+        slice(xmin, min(width, max(xmax, xmin + 1))),
+    )
+
+
+def fit(
+    image: np.ndarray,
+    side: int,
+    crop: Box | None = None,
+    shape: tuple[int, int] | None = None,
+) -> np.ndarray:
     """Crops, pads to a square and resizes with antialiasing.
 
     Args:
       image: uint8 [H, W, 3].
       side: the side of the result, in pixels.
       crop: the part to keep, in pixels of `image`; None keeps it whole.
+      shape: (height, width) of the part that is kept before the decoder reduced it, which has
+        rounded them: they say where in the square it goes.
 
     Returns:
       uint8 [side, side, 3].
     """
     import cv2
 
-    if crop:
-        xmin, ymin, xmax, ymax = (int(edge + 0.5) for edge in crop)
-        xmin, ymin = min(xmin, image.shape[1] - 1), min(ymin, image.shape[0] - 1)
-        image = image[ymin : max(ymax, ymin + 1), xmin : max(xmax, xmin + 1)]
+    image = image[_kept(image.shape[0], image.shape[1], crop)]
     height, width = image.shape[:2]
-    new_height, new_width, top, left = square(height, width, side)
+    new_height, new_width, top, left = square(*(shape or (height, width)), side)
     times = steps(max(height, width), side)
     fine = cv2.resize(image, (new_width * times, new_height * times))
     if times > 1:
@@ -246,7 +263,7 @@ def fit_in_graph(data: Any, side: int) -> Any:
       side: the side of the result, in pixels.
 
     Returns:
-      float32 [side, side, 3] in [0, 255].
+      float32 [side, side, 3], whole numbers in [0, 255] as a decoded record has.
     """
     import tensorflow as tf
 
@@ -258,7 +275,7 @@ def fit_in_graph(data: Any, side: int) -> Any:
     times = tf.maximum(1, tf.cast(tf.math.ceil(1 / scale / math.sqrt(2)), tf.int32))
     fine = tf.image.resize(image, new * times, method="bilinear")
     blocks = tf.reshape(fine, [new[0], times, new[1], times, 3])
-    resized = tf.reduce_mean(blocks, axis=[1, 3])
+    resized = tf.round(tf.reduce_mean(blocks, axis=[1, 3]))
     before = (side - new) // 2
     after = side - new - before
     padding = [[before[0], after[0]], [before[1], after[1]], [0, 0]]

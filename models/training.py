@@ -1,201 +1,204 @@
-"""What the three trainers share: their job, and the fit loop.
+"""The fit loop that the three trainers share.
 
-Each trains on `train`, keeps the epoch that is best on `val`, and never sees `test`. A model
-artifact holds `Format-Serving`, the SavedModel, and `Format-Keras`, from which another trainer
-goes on.
+Each trains on `train`, keeps the epoch that is best on `val`, and never sees `test`.
 """
 
+import contextlib
 import dataclasses
-import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from models import progress
-
-KERAS_MODEL = os.path.join("Format-Keras", "model.keras")
-# From scratch a net needs large steps; one that already sees must not forget.
-RATE = {"scratch": 2e-3, "pretrained": 1e-4, "head": 3e-3}
+from models import progress, tracking
+from models.checkpoint import State
+from models.job import RATE, Config, Job
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """What a trainer is told, as the JSON of TFX's `custom_config`.
+class Phase:
+    """Some epochs in which a part of the backbone moves.
 
     Attributes:
-      backbone: a registered name.
-      image_size: side of the Examples' photos, pixels.
-      epochs: passes over `train`.
-      batch_size: photos a step.
-      pretrained: the backbone starts from weights that were trained before.
-      seed: of initial weights, order and augmentation.
-      vocabulary: path of the breed table.
-      code: digest of the code behind the trainer; only there to make TFX's cache notice an edit.
+      epochs: how many.
+      moving: the share of the backbone's layers that trains, from its top down.
+      rate: peak learning rate; each phase warms up to it and comes down to zero.
     """
 
-    backbone: str
-    image_size: int
     epochs: int
-    batch_size: int
-    pretrained: bool
-    seed: int
-    vocabulary: str
-    code: str = ""
-
-    @property
-    def rate(self) -> float:
-        """Peak learning rate."""
-        return RATE["pretrained" if self.pretrained else "scratch"]
+    moving: float
+    rate: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One call of a run_fn: where to read, where to write.
+def gradual(config: Config, rate: float) -> list[Phase]:
+    """Phases for a backbone that starts from weights, under a head that is new.
 
-    Attributes:
-      config: the settings.
-      train: folder of the training split.
-      val: folder of the validation split.
-      base: folder of the model artifact to start from, None to start anew.
-      serving: folder for the SavedModel.
-      log: folder for TensorBoard and history.json.
+    A random head's gradients would wreck the backbone, so at first the head moves alone; then the
+    upper half of the backbone, whose features are the most special to what it was trained on, and
+    only then all of it (Howard and Ruder, 2018, arXiv:1801.06146).
+
+    Args:
+      config: the settings; from scratch everything moves from the start.
+      rate: of the upper half; the whole goes at half of it.
     """
-
-    config: Config
-    train: str
-    val: str
-    base: str | None
-    serving: str
-    log: str
-
-    @classmethod
-    def of(cls, fn_args: Any) -> "Job":
-        """Reads TFX's FnArgs and seeds every generator."""
-        config = Config(**fn_args.custom_config)
-        keras.utils.set_random_seed(config.seed)
-        base = os.path.dirname(fn_args.base_model) if fn_args.base_model else None
-        return cls(
-            config,
-            fn_args.train_files[0],
-            fn_args.eval_files[0],
-            base,
-            fn_args.serving_model_dir,
-            fn_args.model_run_dir,
-        )
-
-    def save(self, net: keras.Model, history: Mapping[str, Sequence[float]]) -> None:
-        """Writes what the next trainer and the report need beside the SavedModel."""
-        path = os.path.join(os.path.dirname(self.serving), KERAS_MODEL)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        net.save(path)
-        with tf.io.gfile.GFile(os.path.join(self.log, "history.json"), "w") as file:
-            json.dump(history, file, indent=1)
-
-
-def load_keras(model_folder: str, layers: Mapping[str, type]) -> keras.Model:
-    """Loads the trainable network of a model artifact, with the project's own layers in it."""
-    path = os.path.join(model_folder, KERAS_MODEL)
-    model: keras.Model = keras.saving.load_model(path, custom_objects=dict(layers))
-    return model
-
-
-def start_weights(model_folder: str) -> str:
-    """The weights file of an imported start-weights artifact."""
-    (path,) = tf.io.gfile.glob(os.path.join(model_folder, "*.h5"))
-    return str(path)
+    if not config.pretrained:
+        return [Phase(config.epochs, 1.0, config.rate)]
+    head = config.epochs // 3
+    upper = config.epochs // 3
+    phases = [
+        Phase(head, 0.0, RATE["head"]),
+        Phase(upper, 0.5, rate),
+        Phase(config.epochs - head - upper, 1.0, rate / 2),
+    ]
+    return [phase for phase in phases if phase.epochs]
 
 
 def fit(
     model: keras.Model,
-    data: Any,
+    data: Callable[[int], Any],
     photos: int,
     job: Job,
     score: Callable[[], tuple[str, float]],
-    *,
-    head_first: bool = False,
+    tracker: tracking.Tracker,
+    phases: Sequence[Phase] = (),
 ) -> dict[str, list[float]]:
-    """Trains with AdamW, a short warm-up and a cosine to zero, and keeps the best epoch's weights.
+    """Trains with AdamW and a moving average of the weights, and keeps the best epoch's average.
+
+    After every epoch the state is on disk (`checkpoint.State`), so that a training that was cut
+    goes on with the epoch in which it was cut; who has written all that came of it removes the
+    state. A phase begins with the average that the one before it ended with.
 
     Args:
       model: has a `net` with a layer `backbone`, and its own loss.
-      data: endless batches.
+      data: given an epoch, endless batches from that one on.
       photos: how many photos one epoch is.
       job: the settings and the log folder.
       score: called after each epoch: how the model does on `val`, in words and as a number of
         which larger is better.
-      head_first: a quarter of the epochs goes to what is new on top of the backbone, before the
-        backbone itself moves: the gradients of a random head would wreck it.
+      tracker: is told every epoch.
+      phases: that follow each other; by default one, in which everything moves.
 
     Returns:
       The loss and the score of every epoch.
+
+    Raises:
+      FloatingPointError: the loss is no number any more.
     """
     config = job.config
     steps = max(1, photos // config.batch_size)
-    best = _KeepBest(score, steps, config)
-    callbacks = [best, keras.callbacks.TensorBoard(job.log, write_graph=False)]
-    head = config.epochs // 4 if head_first else 0
-    phases = [(0, head, RATE["head"]), (head, config.epochs, config.rate)]
-    curves: dict[str, list[float]] = {}
-    for first, last, rate in (phase for phase in phases if phase[0] < phase[1]):
-        _release(model.net.get_layer("backbone"), first >= head, config.pretrained)
-        model.compile(optimizer=_optimizer(rate, steps * (last - first)), jit_compile=False)
-        epochs = {"initial_epoch": first, "epochs": last, "steps_per_epoch": steps}
-        history = model.fit(data, verbose=0, callbacks=callbacks, **epochs).history
-        for name, values in history.items():
-            curves.setdefault(name, []).extend(float(value) for value in values)
-    model.net.set_weights(best.weights)
-    return curves
+    state = State(model, job)
+    watch = _Watch(score, state, steps, config, tracker)
+    callbacks = [watch, keras.callbacks.TensorBoard(job.log, write_graph=False)]
+    first = 0
+    for phase in phases or [Phase(config.epochs, 1.0, config.rate)]:
+        last = first + phase.epochs
+        if state.epoch < last and not state.ended:
+            release(model.net.get_layer("backbone"), phase.moving, config.pretrained)
+            model.compile(optimizer=_optimizer(phase.rate, steps, phase.epochs), jit_compile=False)
+            epoch = state.start(first)
+            span = {"initial_epoch": epoch, "epochs": last, "steps_per_epoch": steps}
+            model.fit(data(epoch), verbose=0, callbacks=callbacks, **span)
+        first = last
+    model.net.set_weights(state.best)
+    return state.curves
 
 
-def _release(backbone: keras.Model, moves: bool, pretrained: bool) -> None:
-    """Lets a backbone train, but keeps the statistics of batch normalisation that it came with.
+def release(backbone: keras.Model, moving: float, pretrained: bool) -> None:
+    """Lets a share of a backbone's layers train, from its top down.
 
-    A layer that is not trainable runs in inference mode. (Calling the backbone with
-    `training=False` would not do: the outer model's own `training` overrules it.) Batches of a
-    fine-tuning are small and few, and published weights may have their statistics folded away.
+    Batch normalisation keeps the statistics that a backbone came with: batches of a fine-tuning are
+    small and few, and published weights may have their statistics folded away. A layer that is not
+    trainable runs in inference mode. (Calling the backbone with `training=False` would not do: the
+    outer model's own `training` overrules it.)
     """
-    backbone.trainable = moves
-    for layer in backbone._flatten_layers():
-        if pretrained and isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
+    layers = _leaves(backbone)
+    frozen = round(len(layers) * (1 - moving))
+    for place, layer in enumerate(layers):
+        statistics = pretrained and isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = place >= frozen and not statistics
 
 
-def _optimizer(rate: float, steps: int) -> keras.optimizers.Optimizer:
-    warm_up = steps // 10
+def _leaves(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The layers that hold no others, from the input on."""
+    inner = getattr(layer, "layers", [])
+    return [leaf for part in inner for leaf in _leaves(part)] or [layer]
+
+
+def _optimizer(rate: float, steps: int, epochs: int) -> keras.optimizers.Optimizer:
+    """AdamW, a tenth of the steps as warm-up, a cosine to zero, averaged over about an epoch."""
+    warm_up = steps * epochs // 10
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warm_up), warmup_target=rate, warmup_steps=warm_up
+        0.0, max(1, steps * epochs - warm_up), warmup_target=rate, warmup_steps=warm_up
     )
-    return keras.optimizers.AdamW(schedule, weight_decay=1e-4, clipnorm=1.0)
+    return keras.optimizers.AdamW(
+        schedule,
+        weight_decay=1e-4,
+        clipnorm=1.0 / tf.distribute.get_strategy().num_replicas_in_sync,  # each clips its share
+        use_ema=True,
+        ema_momentum=min(0.999, 1 - 1 / steps),
+    )
 
 
-class _KeepBest(keras.callbacks.Callback):
-    """Scores every epoch, remembers the best weights, and says how far training is."""
+class _Watch(keras.callbacks.Callback):
+    """Scores the averaged weights of every epoch, and says how far training is."""
 
-    def __init__(self, score: Callable[[], tuple[str, float]], steps: int, config: Config):
+    def __init__(
+        self,
+        score: Callable[[], tuple[str, float]],
+        state: State,
+        steps: int,
+        config: Config,
+        tracker: tracking.Tracker,
+    ):
         super().__init__()
-        self._score, self._config, self._steps = score, config, steps
-        self._best, self._last = -np.inf, ""
-        self._rate = progress.Rate("training", steps * config.epochs * config.batch_size)
-        self._epoch = 0
-        self.weights: list[np.ndarray] = []
+        self._score, self._state, self._config, self._steps = score, state, config, steps
+        self._tracker = tracker
+        self._epoch, self._shown = 0, ""
+        left = config.epochs - state.epoch
+        self._rate = progress.Rate("training", steps * left * config.batch_size)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._last_epoch = self.params["epochs"]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch = epoch + 1
+        self._epoch, self._begun = epoch + 1, time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         epoch = f"epoch {self._epoch}/{self._config.epochs} batch {batch + 1}/{self._steps}"
         loss = float((logs or {}).get("loss", np.nan))
-        self._rate.add(self._config.batch_size, f"{epoch} · loss {loss:.3f}{self._last}")
+        self._rate.add(self._config.batch_size, f"{epoch} · loss {loss:.3f}{self._shown}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        text, value = self._score()
-        if logs is not None:
-            logs["val_score"] = value
-        self._last = f" · {text}"
-        value = value if np.isfinite(value) else -np.inf
-        if value > self._best or not self.weights:
-            self._best, self.weights = value, self.model.net.get_weights()
+        logs = {} if logs is None else logs
+        seconds = time.monotonic() - self._begun
+        rate = float(self.model.optimizer.learning_rate)
+        if not np.isfinite(logs["loss"]):
+            raise FloatingPointError(
+                f"the loss of epoch {epoch + 1} is {logs['loss']} (learning rate {rate:g}, "
+                f"{keras.config.dtype_policy().name}): look at the photos and at the start weights"
+            )
+        with _averaged(self.model, for_good=epoch + 1 == self._last_epoch) as average:
+            text, logs["val_score"] = self._score()
+        self._shown = f" · {text}"
+        self._state.add(logs, average)
+        speed = self._steps * self._config.batch_size / seconds
+        told = {**logs, "learning_rate": rate, "photos_per_second": speed}
+        self._tracker.epoch(epoch + 1, told)
+        self.model.stop_training = self._state.ended
+
+
+@contextlib.contextmanager
+def _averaged(model: keras.Model, *, for_good: bool) -> Iterator[list[np.ndarray]]:
+    """Puts the optimiser's moving averages in place of the weights, yields those of the net.
+
+    At the end of a phase for good: Keras would do it then, but after the state was written.
+    """
+    moving = [variable.numpy() for variable in model.trainable_variables]
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    yield model.net.get_weights()
+    if not for_good:
+        for variable, value in zip(model.trainable_variables, moving, strict=True):
+            variable.assign(value)

@@ -235,10 +235,27 @@ class _Graph:
             self.add(importer, "StartWeights")
         return self.output("StartWeights", "result")
 
-    def trainer(self, name: str, run_fn: str, view: str, base: BaseChannel | None) -> Any:
+    def teacher(self) -> BaseChannel:
+        """The breed teacher: one from elsewhere, or one that is trained here."""
+        if self.inputs.teacher is None:
+            run_fn = "models.breed_training.breed_teacher"
+            weights = self.start_weights()
+            node = self.trainer("breed_teacher", run_fn, "cropped", weights, **self.changes())
+            return node.outputs["model"]
+        importer = tfx.dsl.Importer(
+            source_uri=self.inputs.teacher,
+            artifact_type=tfx.types.standard_artifacts.Model,
+            custom_properties={"digest": self.inputs.teacher_digest},
+        )
+        return self.add(importer, "Teacher").outputs["result"]
+
+    def trainer(
+        self, name: str, run_fn: str, view: str, base: BaseChannel | None, **told: Any
+    ) -> Any:
         """A stock Trainer; it waits for the gate without reading its verdict.
 
-        A new verdict on the same data must not train anything again.
+        A new verdict on the same data must not train anything again. `told` goes into the trainer's
+        configuration.
         """
         settings = self.settings
         config = {
@@ -250,6 +267,7 @@ class _Graph:
             "seed": settings.seed,
             "vocabulary": self.inputs.vocabulary,
             "code": _code(run_fn.rpartition(".")[0]),
+            **told,
         }
         node = tfx.components.Trainer(
             run_fn=run_fn,
@@ -265,14 +283,13 @@ class _Graph:
     def breed(self) -> None:
         """Teacher, student, their evaluation, the gate and the push."""
         records = self.output("ImageExampleGen_cropped", "examples")
-        teacher = self.trainer(
-            "breed_teacher",
-            "models.breed_training.breed_teacher",
-            "cropped",
-            self.start_weights(),
-        ).outputs["model"]
+        teacher = self.teacher()
         student = self.trainer(
-            "breed_student", "models.breed_training.breed_student", "cropped", teacher
+            "breed_student",
+            "models.breed_training.breed_student",
+            "cropped",
+            teacher,
+            **self.student(),
         ).outputs["model"]
         baseline = self.baseline("breed", "Trainer_breed_student")
         judged = {"Evaluator_breed_teacher": (teacher, None)}
@@ -285,6 +302,7 @@ class _Graph:
                 example_splits=["test"],
                 eval_config=gates.breed_eval_config(served is not None),
             )
+            evaluator.add_upstream_node(self.nodes["DataGate"])  # a teacher may be there before it
             self.add(evaluator, node_id)
         self.ship(
             "breed",
@@ -294,14 +312,38 @@ class _Graph:
             teacher_evaluation=self.output("Evaluator_breed_teacher", "evaluation"),
         )
 
+    def student(self) -> dict[str, Any]:
+        """What the student is told: its backbone, what it sees, and what it starts from.
+
+        Weights of its own are told by their place, which is their digest: a stock Trainer reads one
+        model only, and that is the teacher.
+        """
+        inputs, settings = self.inputs, self.settings
+        start = inputs.student_weights if settings.student_differs else inputs.weights
+        taken = not settings.student_differs and inputs.teacher is None
+        return {
+            "backbone": settings.student,
+            "side": settings.student_size,
+            "start": "teacher" if taken else start or "",
+            "pretrained": settings.pretrained if taken else start is not None,
+            **self.changes(),
+        }
+
+    def changes(self) -> dict[str, Any]:
+        """What the trainers of the breed models are told of how photos are changed."""
+        return {"augment": self.settings.augment, "mix": self.settings.mix}
+
     def match(self) -> None:
         """The Siamese model, its scores, both evaluations, the gate and the push."""
         weights = self.start_weights()
+        teacher = self.output("Trainer_breed_teacher", "model")
+        warm = self.settings.match_start == "teacher"
         model = self.trainer(
             "match",
             "models.match_training.match_model",
             "individual",
-            weights or self.output("Trainer_breed_teacher", "model"),
+            teacher if warm else weights or teacher,
+            loss=self.settings.match_loss,
         ).outputs["model"]
         baseline = self.baseline("match", "Trainer_match")
         optional = {"start_weights": weights, "baseline": baseline}

@@ -18,8 +18,8 @@ from components.catalog import VIEWS
 from components.sources.registry import SOURCES
 from models import backbones, vocabulary
 from models.progress import log
-from pipeline import downloads, versions
-from pipeline.settings import MODEL_VIEWS, Inputs, Settings, SettingsError
+from pipeline import downloads, teachers, versions
+from pipeline.settings import MODEL_VIEWS, Inputs, Settings, SettingsError, check_views
 
 _SCHEMA = digests.ROOT / "schema"
 
@@ -39,8 +39,11 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> Settings:
     if settings.data is not None:
         for line in downloads.run(settings.data, settings.download):
             say(line)
-    weights, digest = _weights(settings, folder)
+    weights, digest = _start_weights(settings, folder, settings.backbone, settings.weights)
+    student_weights, student_digest = _student_weights(settings, folder)
     schemas = {view: _schema(folder, view) for view in VIEWS}
+    table = _vocabulary(folder)
+    teacher, teacher_digest = _teacher(settings, folder, table)
     data, found = _data(settings, folder)
     inputs = Inputs(
         data=link(settings.output, found.digest, data),
@@ -49,12 +52,18 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> Settings:
         ignored=found.ignored,
         schemas=schemas,
         rules=_rules(),
-        vocabulary=_vocabulary(folder),
+        vocabulary=table,
         weights=weights,
         weights_digest=digest,
+        student_weights=student_weights,
+        student_weights_digest=student_digest,
+        teacher=teacher,
+        teacher_digest=teacher_digest,
     )
     views = _views(settings.views, found.sources)
-    return dataclasses.replace(settings, views=views, inputs=inputs)
+    settings = dataclasses.replace(settings, views=views, inputs=inputs)
+    check_views(settings)
+    return settings
 
 
 def _data(settings: Settings, folder: str) -> tuple[str, dataset.Dataset]:
@@ -185,16 +194,22 @@ def sample(output: str) -> str:
     return folder
 
 
-def _weights(settings: Settings, folder: str) -> tuple[str | None, str]:
+def _start_weights(
+    settings: Settings, folder: str, backbone: str, weights: str
+) -> tuple[str | None, str]:
     """A content-addressed folder that holds the start weights, and their digest.
 
     None for a run that trains nothing: it must not fail for want of them.
+
+    Args:
+      settings: of the run.
+      folder: of the inputs.
+      backbone: whose they are.
+      weights: imagenet, none, or a file.
     """
-    if settings.weights == "none" or "model_training" not in settings.stages:
+    if weights == "none" or not _trains(settings):
         return None, ""
-    file = os.path.abspath(settings.weights)
-    if settings.weights == "imagenet":
-        file = _imagenet(settings, folder)
+    file = _imagenet(folder, backbone) if weights == "imagenet" else os.path.abspath(weights)
     # Keras tells its two layouts apart by the file's name.
     name = "start.h5" if backbones.is_old_layout(file) else "start.weights.h5"
     with open(file, "rb") as stream:
@@ -202,14 +217,35 @@ def _weights(settings: Settings, folder: str) -> tuple[str | None, str]:
     return place, os.path.basename(place)
 
 
-def _imagenet(settings: Settings, folder: str) -> str:
+def _student_weights(settings: Settings, folder: str) -> tuple[str | None, str]:
+    """Those of a student of another backbone than the teacher's; another one needs none."""
+    if not settings.student_differs:
+        return None, ""
+    return _start_weights(settings, folder, settings.student, settings.student_weights)
+
+
+def _teacher(settings: Settings, folder: str, table: str) -> tuple[str | None, str]:
+    """The place and the digest of a teacher that is not trained here; none for a run that trains
+    nothing.
+    """
+    if settings.teacher is None or not _trains(settings):
+        return None, ""
+    breeds = len(vocabulary.read(table).breeds)
+    return teachers.bring(settings.teacher, settings.image_size, breeds, folder)
+
+
+def _trains(settings: Settings) -> bool:
+    return "model_training" in settings.stages
+
+
+def _imagenet(folder: str, backbone: str) -> str:
     """Keras' ImageNet weights, kept in the output folder once they are there."""
-    file = os.path.join(folder, "imagenet", f"{settings.backbone}.weights.h5")
+    file = os.path.join(folder, "imagenet", f"{backbone}.weights.h5")
     if not os.path.exists(file):
         os.makedirs(os.path.dirname(file), exist_ok=True)
-        log.info("fetching the ImageNet weights of %s", settings.backbone)
+        log.info("fetching the ImageNet weights of %s", backbone)
         aside = file.replace(".weights.h5", ".partial.weights.h5")
-        backbones.get(settings.backbone).fetch_imagenet(aside)
+        backbones.get(backbone).fetch_imagenet(aside)
         os.rename(aside, file)
     return file
 

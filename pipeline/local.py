@@ -11,6 +11,7 @@ from typing import Any
 
 from components.dataset import version_of
 from components.sources.base import DataError
+from models import tracking
 from models.backbones import WeightsError
 from pipeline.dvc_tool import DvcError
 from pipeline.settings import Settings, SettingsError
@@ -154,11 +155,17 @@ def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> 
     start = time.monotonic()
     terminal.say(f"Spotted: {_photos(settings)} -> {settings.output}")
     settings = inputs.prepare(settings, terminal.say)
+    if settings.teacher and not settings.student_differs and not settings.pretrained:
+        terminal.say("  the student starts from random weights: a --teacher gives answers only")
+    os.environ[tracking.MODE_VARIABLE] = settings.wandb
+    os.environ[tracking.FOLDER_VARIABLE] = settings.tracking
     terminal.say("  starting TFX")
+    from models import checkpoint
     from pipeline import report
     from pipeline import summary as summaries
     from pipeline.execution import Execution
 
+    os.environ[checkpoint.FOLDER_VARIABLE] = os.path.join(settings.output, "training")
     terminal.stop_if_asked()
     execution = Execution(settings, run_id)
     terminal.nodes = len(execution.plan.nodes)

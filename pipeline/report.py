@@ -6,7 +6,7 @@ from typing import Any
 from components import split_assigner
 from pipeline.settings import Settings
 
-_BREED = ("top1", "top5", "log_loss", "examples")
+_BREED = ("top1", "top5", "log_loss", "examples", "agreement", "ms", "MB")
 _MATCH = ("recall@1", "recall@5", "mAP", "auc_all", "auc_hard", "gallery", "probes")
 
 
@@ -21,6 +21,7 @@ def lines(settings: Settings, summary: Mapping[str, Any], seconds: float) -> Ite
     yield ""
     yield from _photos(settings, summary)
     yield from _table("breed", _BREED, summary["breed"])
+    yield from _phone(summary.get("phone", {}))
     yield from _table("match", _MATCH, _by_model(summary["match"]))
     yield from _data(summary["data"], summary.get("error"))
     for gate in summary["gates"]:
@@ -36,6 +37,20 @@ def lines(settings: Settings, summary: Mapping[str, Any], seconds: float) -> Ite
         yield f"ledger    {summary['ledger']} (rejected.csv, breeds.csv, a CSV for each split)"
     yield f"artifacts {settings.pipeline_root}"
     yield f"metadata  {settings.metadata}"
+
+
+def _phone(files: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The student's files for phones: how large, how fast, how true to the network."""
+    for name, found in files.items():
+        if found.get("kept"):
+            yield (
+                f"for phones  {name}: {found['bytes'] / 1e6:.1f} MB, {found['ms']:.1f} ms, "
+                f"{found['agreement']:.1%} of val as the network"
+            )
+        elif "kept" in found:
+            yield f"for phones  no {name}: {found['reason']}"
+    if files:
+        yield ""
 
 
 def _not_pushed(settings: Settings, model: str) -> str:

@@ -3,10 +3,11 @@
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from components import archives
 from components.sources.registry import SOURCES
-from models import backbones
+from models import augment, backbones, losses, tracking
 
 STAGES = (
     "data_extraction",
@@ -18,6 +19,8 @@ STAGES = (
 MODELS = ("breed", "match")
 MODEL_VIEWS = ("cropped", "individual")  # what the models are trained on
 MODEL_OF = {"cropped": "breed", "uncropped": "breed", "individual": "match"}  # view -> model
+MATCH_LOSS = {"pretrained": "supcon+arcface", "scratch": "supcon"}  # docs/models.md has the table
+MATCH_STARTS = ("weights", "teacher")
 
 
 class SettingsError(ValueError):
@@ -38,6 +41,11 @@ class Inputs:
       vocabulary: the breed table.
       weights: folder that holds the start weights, None to start from random ones.
       weights_digest: of their content.
+      student_weights: folder that holds the start weights of a student of another backbone than the
+        teacher's, None for another student or one that starts from random ones.
+      student_weights_digest: of their content.
+      teacher: a Model artifact that was brought in, None where the run trains its teacher.
+      teacher_digest: of its content.
       baselines: by model, the candidates to compare with, newest first.
       before: by view, what an earlier run on other data left whose model was blessed.
     """
@@ -51,6 +59,10 @@ class Inputs:
     ignored: tuple[str, ...] = ()
     weights: str | None = None
     weights_digest: str = ""
+    student_weights: str | None = None
+    student_weights_digest: str = ""
+    teacher: str | None = None
+    teacher_digest: str = ""
     baselines: Mapping[str, Sequence["Pushed"]] = dataclasses.field(default_factory=dict)
     before: Mapping[str, "Before"] = dataclasses.field(default_factory=dict)
 
@@ -113,6 +125,18 @@ class Settings:
       views: which views are built; with none, those that the models need and the data has.
       stages: which stages run; all of them is a full run.
       data_version: the earlier content to run on, by its digest or the start of it.
+      student: a registered name; "" becomes the backbone's.
+      student_size: side of the picture that the student's backbone sees, pixels; 0 becomes half of
+        `image_size`.
+      student_weights: imagenet, none, or a file, for a student of another backbone; "" becomes what
+        is usual for it, and stays where the student has the teacher's backbone.
+      teacher: a SavedModel's folder or `wandb:ENTITY/PROJECT/ARTIFACT:ALIAS`, to learn from; None
+        to train one.
+      augment: one of `augment.POLICIES`, for the photos of the breed models.
+      mix: one of `augment.MIXES`, for the batches of the breed models.
+      match_loss: one of `losses.MATCH_LOSSES`; "" becomes what is best for the start.
+      match_start: what the match model's backbone starts from, one of `MATCH_STARTS`.
+      wandb: one of `tracking.MODES`.
       seed: of everything random.
       inputs: what the run reads, once it is known.
     """
@@ -132,13 +156,40 @@ class Settings:
     views: tuple[str, ...] = ()
     stages: tuple[str, ...] = STAGES
     data_version: str | None = None
+    student: str = ""
+    student_size: int = 0
+    student_weights: str = ""
+    teacher: str | None = None
+    augment: str = "light"
+    mix: str = "none"
+    match_loss: str = ""
+    match_start: str = MATCH_STARTS[0]
+    wandb: str = tracking.OFF
     seed: int = 0
     inputs: Inputs | None = None
+
+    def __post_init__(self) -> None:
+        """Fills in what follows from other fields where it was left out."""
+        student = self.student or self.backbone
+        usual = "" if student == self.backbone else usual_weights(student)
+        self._fill("student", student)
+        self._fill("student_size", self.student_size or self.image_size // 2)
+        self._fill("student_weights", self.student_weights or usual)
+        best = MATCH_LOSS["pretrained" if self.pretrained else "scratch"]
+        self._fill("match_loss", self.match_loss or best)
+
+    def _fill(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)  # a frozen class's own way, in its init alone
 
     @property
     def pretrained(self) -> bool:
         """Whether the backbone starts from weights."""
         return self.weights != "none"
+
+    @property
+    def student_differs(self) -> bool:
+        """Whether the student's backbone is another than the teacher's."""
+        return self.student != self.backbone
 
     @property
     def full_run(self) -> bool:
@@ -154,6 +205,11 @@ class Settings:
     def pipeline_root(self) -> str:
         """Where the artifacts lie."""
         return os.path.join(self.output, "artifacts")
+
+    @property
+    def tracking(self) -> str:
+        """Where Weights & Biases keeps its runs."""
+        return os.path.join(self.output, "wandb")
 
     def serving(self, model: str) -> str:
         """Where the versions of a model lie."""
@@ -174,6 +230,11 @@ SAMPLE = Preset(backbones.SMALL, image_size=64, epochs=30, batch_size=32)
 REAL = Preset("efficientnet_v2_b0", image_size=224, epochs=12, batch_size=48)
 
 
+def usual_weights(backbone: str) -> str:
+    """What a backbone starts from when nothing is said."""
+    return "none" if backbone == backbones.SMALL else "imagenet"
+
+
 def check(settings: Settings) -> Settings:
     """Checks what can be known before any work, in milliseconds, and returns the settings.
 
@@ -186,23 +247,118 @@ def check(settings: Settings) -> Settings:
     _check_numbers(settings)
     _check_stages(settings)
     _check_backbone(settings)
+    _check_student(settings)
+    _check_choice("--augment", settings.augment, tuple(augment.POLICIES))
+    _check_choice("--mix", settings.mix, augment.MIXES)
+    _check_match(settings)
+    _check_teacher(settings)
+    if settings.views:
+        check_views(settings)
     _check_data(settings)
     check_output(settings.output)
+    check_tracking(settings.wandb)
     return settings
 
 
 def _check_backbone(settings: Settings) -> None:
-    try:
-        backbone = backbones.get(settings.backbone)
-    except ValueError as error:
-        raise SettingsError(f"--backbone: {error}") from None
-    smallest = 2 * backbone.smallest
-    if settings.image_size < smallest:
+    backbone = _registered("--backbone", settings.backbone)
+    if settings.image_size < backbone.smallest:
         raise SettingsError(
-            f"--image_size {settings.image_size}: {backbone.name} needs at least {smallest} "
-            f"(its student works at half the size, and takes {backbone.smallest} or more)"
+            f"--image_size {settings.image_size}: {backbone.name} needs at least "
+            f"{2 * backbone.smallest} (or at least {backbone.smallest}, with --student_size "
+            f"{backbone.smallest})"
         )
-    _check_weights(settings, backbone)
+    _check_weights("--weights", settings.weights, backbone)
+
+
+def _check_student(settings: Settings) -> None:
+    student, size = _registered("--student", settings.student), settings.student_size
+    if size > settings.image_size:
+        raise SettingsError(
+            f"--student_size {size}: must be {settings.image_size} or less, as --image_size is"
+        )
+    if size < student.smallest and size == settings.image_size // 2:
+        raise SettingsError(
+            f"--image_size {settings.image_size}: the student, {student.name}, works at half of "
+            f"it and takes {student.smallest} or more: give at least {2 * student.smallest}, or "
+            f"--student_size {student.smallest}"
+        )
+    if size < student.smallest:
+        raise SettingsError(
+            f"--student_size {size}: {student.name} needs at least {student.smallest}"
+        )
+    if settings.student_differs:
+        _check_weights("--student_weights", settings.student_weights, student)
+    elif settings.student_weights:
+        start = "--weights" if settings.teacher else "its teacher"
+        raise SettingsError(
+            f"--student_weights {settings.student_weights}: a student with the teacher's backbone, "
+            f"{student.name}, starts from {start}: leave it out, or name another --student"
+        )
+
+
+def _registered(flag: str, name: str) -> backbones.Backbone:
+    try:
+        return backbones.get(name)
+    except ValueError as error:
+        raise SettingsError(f"{flag}: {error}") from None
+
+
+def _check_match(settings: Settings) -> None:
+    _check_choice("--match_loss", settings.match_loss, losses.MATCH_LOSSES)
+    _check_choice("--match_start", settings.match_start, MATCH_STARTS)
+
+
+def _check_choice(flag: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise SettingsError(f"{flag} {value}: expected one of {', '.join(choices)}")
+
+
+def _check_teacher(settings: Settings) -> None:
+    """The teacher's name can be one, and nothing is asked of it that a SavedModel can't do."""
+    if settings.teacher is None:
+        return
+    from pipeline import teachers  # which needs the errors above
+
+    teachers.check_name(settings.teacher)
+    if settings.match_start == "teacher":
+        raise SettingsError(
+            f"--match_start teacher: --teacher {settings.teacher} is a SavedModel, whose backbone "
+            "can't be taken out: leave one of them out"
+        )
+
+
+def check_views(settings: Settings) -> None:
+    """Sees that a teacher that is named is there to teach, and has a model to start.
+
+    Raises:
+      SettingsError: the views have no breed model, or no match model.
+    """
+    breed = ("cropped", "breed teacher", "known breeds")
+    match = ("individual", "match model", "known dogs")
+    needed = [(f"--teacher {settings.teacher}", breed)] if settings.teacher is not None else []
+    if settings.match_start == "teacher":
+        needed += [("--match_start teacher", breed), ("--match_start teacher", match)]
+    for flag, (view, model, photos) in needed:
+        if view not in settings.views:
+            raise SettingsError(
+                f"{flag}: without the {view} view there is no {model} (the views are "
+                f"{', '.join(settings.views)}): leave it out, or add photos of {photos} and "
+                f"--{view}"
+            )
+
+
+def check_tracking(mode: str) -> None:
+    """Sees that Weights & Biases can be used as asked, without importing it.
+
+    Raises:
+      SettingsError: it is not installed, or it is to be reached and there is no key.
+    """
+    _check_choice("--wandb", mode, tracking.MODES)
+    try:
+        tracking.check(mode)
+    except tracking.TrackingError as error:
+        raise SettingsError(f"--wandb {mode}: {error}") from None
 
 
 def _check_version(settings: Settings) -> Settings:
@@ -281,9 +437,9 @@ def _check_numbers(settings: Settings) -> None:
         raise SettingsError(f"--epochs {settings.epochs}: must be 1 or more")
     if not 0 <= settings.crop_margin <= 1:
         raise SettingsError(f"--crop_margin {settings.crop_margin}: must lie in 0 to 1")
-    if settings.batch_size < 8:
+    if settings.batch_size < 16:
         raise SettingsError(
-            f"--batch_size {settings.batch_size}: must be 8 or more (two dogs, four photos each)"
+            f"--batch_size {settings.batch_size}: must be 16 or more (two dogs, eight photos each)"
         )
 
 
@@ -300,17 +456,17 @@ def _check_stages(settings: Settings) -> None:
         raise SettingsError(f"{named}: stages that run together must follow each other")
 
 
-def _check_weights(settings: Settings, backbone: backbones.Backbone) -> None:
-    if settings.weights == "none":
+def _check_weights(flag: str, weights: str, backbone: backbones.Backbone) -> None:
+    if weights == "none":
         return
-    if settings.weights == "imagenet":
+    if weights == "imagenet":
         if backbone.application is None:
-            raise SettingsError(f"--weights imagenet: {backbone.name} has none; use --weights none")
+            raise SettingsError(f"{flag} imagenet: {backbone.name} has none; use {flag} none")
         return
     try:
-        backbones.check_weights(settings.weights, backbone)
+        backbones.check_weights(weights, backbone)
     except backbones.WeightsError as error:
-        raise SettingsError(f"--weights: {error} (or give imagenet, or none)") from None
+        raise SettingsError(f"{flag}: {error} (or give imagenet, or none)") from None
 
 
 def check_output(output: str) -> None:

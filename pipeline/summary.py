@@ -13,6 +13,7 @@ from components import (
     model_gate,
     split_assigner,
 )
+from models.job import HISTORY
 from pipeline.metadata import Node, Store
 from pipeline.settings import MODELS, Settings
 
@@ -51,8 +52,9 @@ def summarise(
         "evenness": split_assigner.evenness(photos),
         "single_photo_dogs": catalog.single_photo_dogs(photos),
         "unknown_breeds": catalog.unknown_breeds(photos),
-        "breed": _breed(verdicts["breed"]),
+        "breed": _breed(verdicts["breed"], _history(outputs.get("Trainer_breed_student"))),
         "match": _match(verdicts["match"]),
+        "phone": _history(outputs.get("Trainer_breed_student")).get("phone", {}),
         "data": _data(settings, outputs.get("DataGate")),
         "gates": [_gate(model, verdict) for model, verdict in verdicts.items() if verdict],
         "pushed": {model: _pushed(outputs.get(f"Pusher_{model}")) for model in MODELS},
@@ -136,9 +138,25 @@ def _data(settings: Settings, outputs: Mapping[str, Any] | None) -> dict[str, An
     return {"version": dataset.version_of(settings.inputs.digest), **found}
 
 
-def _breed(verdict: Mapping[str, Any] | None) -> dict[str, dict[str, float]]:
-    """The teacher's, the student's and the baseline's metrics."""
+def _history(outputs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a trainer told of itself."""
+    if not outputs:
+        return {}
+    with open(os.path.join(outputs["model_run"].uri, HISTORY)) as file:
+        history: dict[str, Any] = json.load(file)
+    return history
+
+
+def _breed(
+    verdict: Mapping[str, Any] | None, history: Mapping[str, Any]
+) -> dict[str, dict[str, float]]:
+    """The teacher's, the student's and the baseline's metrics, and what the student saves."""
     models: dict[str, dict[str, float]] = {"teacher": {}, "student": {}}
+    if beside := history.get("student"):
+        models["student"]["agreement"] = beside["agreement"]
+        for model in ("teacher", "student"):
+            models[model]["ms"] = beside[f"{model}_ms"]
+            models[model]["MB"] = beside[f"{model}_bytes"] / 1e6
     for name, value in (verdict or {"metrics": {}})["metrics"].items():
         model, _, metric = name.rpartition(".")
         models.setdefault(model or "student", {})[metric] = value

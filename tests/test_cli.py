@@ -35,7 +35,7 @@ def test_help_names_every_flag_and_imports_nothing_heavy():
         "import sys, local_runner\n"
         "try: local_runner.main(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'tensorflow', 'keras', 'apache_beam', 'tfx', 'h5py', 'PIL', 'cv2'}\n"
+        "heavy = {'tensorflow', 'keras', 'apache_beam', 'tfx', 'h5py', 'PIL', 'cv2', 'wandb'}\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -47,7 +47,9 @@ def test_help_names_every_flag_and_imports_nothing_heavy():
         "--data", "--output", "--image_size", "--backbone", "--weights", "--epochs", "--batch_size",
         "--data_extraction", "--data_transformation", "--data_preprocessing", "--data_processing",
         "--model_training", "--pipeline", "--cropped", "--uncropped", "--individual",
-        "--download", "--upstream_splits", "--crop_margin", "--data_version",
+        "--download", "--upstream_splits", "--crop_margin", "--data_version", "--student",
+        "--student_size", "--student_weights", "--teacher", "--match_loss", "--match_start",
+        "--wandb", "--augment", "--mix",
     ):  # fmt: skip
         assert flag in done.stdout
 
@@ -82,6 +84,48 @@ def test_what_is_asked_of_the_data_arrives_in_the_settings():
 
     assert (plain.allow_anomalies, plain.trust_mtime) == (False, False)
     assert (asked.allow_anomalies, asked.trust_mtime) == (True, True)
+
+
+def test_what_is_not_said_of_the_student_follows_from_the_teacher():
+    import local_runner
+
+    def student(*flags: str) -> tuple[str, int, str]:
+        settings = local_runner.read_settings(local_runner.parser().parse_args(flags))
+        return settings.student, settings.student_size, settings.student_weights
+
+    assert student() == ("small_cnn", 32, "")
+    assert student("--data", "photos") == ("efficientnet_v2_b0", 112, "")
+    assert student("--image_size", "90", "--backbone", "mobilenet_v2") == ("mobilenet_v2", 45, "")
+    assert student("--student", "mobilenet_v2") == ("mobilenet_v2", 32, "imagenet")
+    assert student("--data", "photos", "--student", "small_cnn") == ("small_cnn", 112, "none")
+    assert student(
+        "--student", "mobilenet_v2", "--student_size", "40", "--student_weights", "none"
+    ) == ("mobilenet_v2", 40, "none")
+
+
+def test_what_is_asked_of_training_arrives_in_the_settings():
+    import local_runner
+
+    def read(*flags: str) -> tuple[str | None, str, str, str]:
+        settings = local_runner.read_settings(local_runner.parser().parse_args(flags))
+        return settings.teacher, settings.match_loss, settings.match_start, settings.wandb
+
+    assert read() == (None, "supcon", "weights", "off")
+    assert read(
+        "--teacher", "t", "--match_loss", "triplet", "--match_start", "teacher",
+        "--wandb", "offline",
+    ) == ("t", "triplet", "teacher", "offline")  # fmt: skip
+
+
+def test_what_is_asked_of_augmentation_arrives_in_the_settings():
+    import local_runner
+
+    def read(*flags: str) -> tuple[str, str]:
+        settings = local_runner.read_settings(local_runner.parser().parse_args(flags))
+        return settings.augment, settings.mix
+
+    assert read() == ("light", "none")
+    assert read("--augment", "standard", "--mix", "cutmix") == ("standard", "cutmix")
 
 
 def test_a_folder_without_runs_has_no_versions_and_is_not_made(tmp_path):
@@ -138,6 +182,65 @@ def test_a_folder_without_runs_has_no_versions_and_is_not_made(tmp_path):
             ["--data_version", "abcd", "--download", "stanford"],
             ["--data_version abcd", "leave --download out"],
         ),
+        (["--student", "resnet"], ["--student", "'resnet'", "mobilenet_v2"]),
+        (["--student_size", "65"], ["--student_size 65", "64 or less", "--image_size"]),
+        (["--student_size", "16"], ["--student_size 16", "small_cnn needs at least 32"]),
+        (["--student_size", "0"], ["--student_size 0", "pixels"]),
+        (["--student_size", "-1"], ["--student_size -1", "at least 32"]),
+        (["--image_size", "100", "--student", "inception_resnet_v2"], ["takes 75", "150"]),
+        (["--student_weights", "none"], ["--student_weights none", "its teacher", "--student"]),
+        (
+            ["--teacher", "teacher", "--student_weights", "none"],
+            ["--student_weights none", "starts from --weights", "--student"],
+        ),
+        (
+            ["--student", "mobilenet_v2", "--student_weights", "other.h5"],
+            ["--student_weights: ", "holds 12 weights", "mobilenet_v2", "2,257,984"],
+        ),
+        (
+            ["--student_weights", "nowhere.h5", "--student", "mobilenet_v2"],
+            ["--student_weights: ", "nowhere.h5 does not exist"],
+        ),
+        (
+            [
+                "--backbone",
+                "mobilenet_v2",
+                "--weights",
+                "none",
+                "--student",
+                "small_cnn",
+                "--student_weights",
+                "imagenet",
+            ],
+            ["--student_weights imagenet: small_cnn has none", "--student_weights none"],
+        ),
+        (["--match_loss", "softmax"], ["--match_loss softmax", "supcon, triplet, arcface"]),
+        (["--match_start", "imagenet"], ["--match_start imagenet", "weights, teacher"]),
+        (["--match_start", "teacher", "--individual"], ["--match_start teacher", "--cropped"]),
+        (
+            ["--match_start", "teacher", "--cropped"],
+            [
+                "--match_start teacher: without the individual view there is no match model",
+                "the views are cropped",
+                "leave it out",
+                "known dogs",
+                "--individual",
+            ],
+        ),
+        (["--augment", "wild"], ["--augment wild", "none, light, standard, randaugment, identity"]),
+        (["--augment", ""], ["--augment ", "expected one of none, light"]),
+        (["--mix", "stir"], ["--mix stir", "expected one of none, mixup, cutmix, both"]),
+        (["--teacher", "nowhere"], ["--teacher nowhere", "does not exist", "wandb:ENTITY"]),
+        (["--teacher", "empty"], ["--teacher empty", "saved_model.pb", "found nothing"]),
+        (["--teacher", "wandb:art"], ["--teacher wandb:art", "wandb:ENTITY/PROJECT/ARTIFACT"]),
+        (["--teacher", "wandb:me/p/a:v1"], ["--teacher wandb:me/p/a:v1", "no key for", "WANDB"]),
+        (["--teacher", "teacher", "--individual"], ["--teacher teacher", "--cropped"]),
+        (
+            ["--teacher", "teacher", "--match_start", "teacher"],
+            ["--match_start teacher", "--teacher teacher", "leave one"],
+        ),
+        (["--wandb", "yes"], ["--wandb yes", "offline, online, off"]),
+        (["--wandb", "online"], ["--wandb online", "no key for", "WANDB_API_KEY", "wandb login"]),
         (["data", "keep"], ["local_runner.py data", "'keep'", "put", "restore", "--help"]),
         (["data", "put", "--data", "nowhere"], ["--data nowhere", "does not exist"]),
         (["data", "put", "--data", "file"], ["--data file", "is not a folder"]),
@@ -153,10 +256,12 @@ def test_bad_input_is_one_line_and_exit_code_two(tmp_path, flags, words):
     (tmp_path / "file").write_text("a file")
     (tmp_path / "empty").mkdir()
     (tmp_path / "other" / "cats").mkdir(parents=True)
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "saved_model.pb").write_bytes(b"")
     with h5py.File(tmp_path / "other.h5", "w") as weights:
         weights["kernel"] = np.zeros((3, 4), np.float32)
 
-    done = run(*flags, cwd=tmp_path)
+    done = run(*flags, cwd=tmp_path, HOME=str(tmp_path), WANDB_API_KEY="", NETRC="")
 
     assert done.returncode == 2
     assert done.stdout == ""

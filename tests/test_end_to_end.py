@@ -112,7 +112,7 @@ def test_an_edited_component_runs_again_with_what_follows(clone, data):
 
 
 def test_an_edited_model_is_trained_again_with_what_follows(clone, data):
-    clone.edit("models/match.py", "steps: int = 50", "steps: int = 51")
+    clone.edit("models/calibration.py", "STEPS = 50", "STEPS = 51")
 
     assert ran(clone, data) == MATCH_NODES
 

@@ -29,7 +29,7 @@ TOOLS = {
     "ruff": "ruff",
 }
 # Not ours to import: a library that we import does, and no longer brings it.
-FOR_ANOTHER = {"dill": "tfx_bsl", "types-protobuf": "mypy"}
+FOR_ANOTHER = {"dill": "tfx_bsl", "setuptools": "tensorboard", "types-protobuf": "mypy"}
 
 
 def _declared() -> list[str]:
@@ -67,6 +67,14 @@ def test_tfx_bsl_still_needs_dill():
 
     sources = Path(tfx_bsl.__file__).parent.rglob("*.py")
     assert any(re.search(r"^\s*import dill", path.read_text(), re.MULTILINE) for path in sources)
+
+
+def test_tensorboard_still_needs_pkg_resources_and_has_them():
+    from tensorboard import default
+
+    source = Path(default.__file__).read_text()
+    assert re.search(r"^import pkg_resources", source, re.MULTILINE)
+    assert default.get_plugins()
 
 
 def test_the_lock_has_hashes_and_names_no_host():

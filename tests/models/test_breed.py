@@ -47,7 +47,7 @@ def test_a_classifier_comes_back_from_its_file(tmp_path):
 
 def test_the_student_takes_the_weights_of_its_teacher():
     teacher = breed.classifier(SMALL.build(64), 64, [0, 1], 3)
-    student = breed.classifier(SMALL.build(32), 64, [0, 1], 3, halve=True)
+    student = breed.classifier(SMALL.build(32), 64, [0, 1], 3)
 
     student.set_weights(teacher.get_weights())
 
@@ -56,7 +56,7 @@ def test_the_student_takes_the_weights_of_its_teacher():
 
 
 def test_the_student_sees_the_picture_halved():
-    student = breed.classifier(SMALL.build(32), 64, [0, 1], 3, halve=True)
+    student = breed.classifier(SMALL.build(32), 64, [0, 1], 3)
     plain = breed.classifier(SMALL.build(32), 32, [0, 1], 3)
     plain.set_weights(student.get_weights())
     whole = images(64)
@@ -65,10 +65,48 @@ def test_the_student_sees_the_picture_halved():
     assert student(whole).numpy() == pytest.approx(plain(halved).numpy(), abs=1e-4)
 
 
+@pytest.mark.parametrize(("side", "wanted"), [(64, 48), (96, 40)])
+def test_a_student_of_any_side_sees_the_whole_picture(side, wanted):
+    """A picture of one colour is that colour at every size; only the padding of a net differs."""
+    backbone = keras.Sequential(
+        [keras.Input((wanted, wanted, 3)), keras.layers.Rescaling(1 / 255)], name="backbone"
+    )
+    net = breed.classifier(backbone, side, [0, 1], 3)
+    left = np.zeros((1, side, side, 3), np.float32)
+    left[:, :, : side // 2] = 255
+    pooled = keras.Model(net.input, net.layers[-4].output)
+
+    assert pooled(left).numpy() == pytest.approx(np.full((1, 3), 0.5), abs=0.01)
+
+
+def test_a_photo_of_a_rare_breed_weighs_more_by_hand():
+    # (1 - 0.99) / (1 - 0.99^n): n = 1 gives 1, n = 2 gives 0.01 / 0.0199 = 0.50251. Three photos:
+    # the mean is (1 + 2 * 0.50251) / 3 = 0.66834, so the weights are 1.49624 and 0.75188.
+    weights = breed.balance([0, 2, 2], 4)
+
+    assert weights.tolist() == pytest.approx([1.49624, 0.0, 0.75188, 0.0], abs=1e-5)
+
+
+def test_where_every_breed_has_as_many_photos_all_weigh_one():
+    assert breed.balance([0, 0, 1, 1], 2).tolist() == pytest.approx([1.0, 1.0])
+
+
+EVEN = np.ones(3, np.float32)
+
+
+def test_a_weight_multiplies_the_loss_of_its_breed():
+    model = breed.Classifier(answers_its_input(), np.array([2.0, 1.0, 1.0]))
+    logits = np.array([[np.log(3.0), 0.0, 7.0]], np.float32)
+
+    loss = model.compute_loss(logits, np.array([0]), model(logits), training=True)
+
+    assert float(loss) == pytest.approx(2 * 0.34261, abs=1e-5)  # as below, twice
+
+
 def test_loss_of_labels_alone_by_hand():
     # Probabilities 3/4, 1/4, 0 and label 0. Smoothing 0.1 over the two trained breeds makes the
     # target (0.95, 0.05): 0.95 ln(4/3) + 0.05 ln 4 = 0.34261.
-    model = breed.Classifier(answers_its_input())
+    model = breed.Classifier(answers_its_input(), EVEN)
     logits = np.array([[np.log(3.0), 0.0, 7.0]], np.float32)
 
     loss = model.compute_loss(logits, np.array([0]), model(logits), training=True)
@@ -79,25 +117,59 @@ def test_loss_of_labels_alone_by_hand():
 def test_loss_under_a_teacher_by_hand():
     # The student is undecided: ln 2 = 0.69315 for its label, smoothed or not. The teacher says
     # (3/4, 1/4) at T = 2: 4 * KL = 0.52325 (see test_losses). 0.3 * 0.69315 + 0.7 * 0.52325 =
-    # 0.57422. Validation asks for the label alone.
-    model = breed.Classifier(answers_its_input(), teacher=answers_its_input())
+    # 0.57422.
+    model = breed.Classifier(answers_its_input(), EVEN, answers_its_input())
     seen = np.array([[2 * np.log(3.0), 0.0, 0.0]], np.float32)
     predicted = np.array([[0.0, 0.0, -1e9]], np.float32)
 
-    training = model.compute_loss(seen, np.array([0]), predicted, training=True)
-    validation = model.compute_loss(seen, np.array([0]), predicted, training=False)
+    loss = model.compute_loss(seen, np.array([0]), predicted)
 
-    assert float(training) == pytest.approx(0.57422, abs=1e-5)
-    assert float(validation) == pytest.approx(0.69315, abs=1e-5)
+    assert float(loss) == pytest.approx(0.57422, abs=1e-5)
+
+
+def test_a_teacher_that_knows_a_breed_more_than_the_data_has_is_learned_from():
+    # As above, though the teacher thinks of the third breed, which is not among the data.
+    model = breed.Classifier(answers_its_input(), EVEN, lambda images: images)
+    seen = np.array([[2 * np.log(3.0), 0.0, 20.0]], np.float32)
+    predicted = np.array([[0.0, 0.0, -1e9]], np.float32)
+
+    loss = model.compute_loss(seen, np.array([0]), predicted)
+
+    assert float(loss) == pytest.approx(0.57422, abs=1e-5)
+
+
+def test_loss_of_a_mixed_photo_by_hand():
+    # Probabilities 3/4 and 1/4, target (0.6, 0.4), smoothed (0.59, 0.41): 0.59 ln(4/3) + 0.41 ln 4
+    # = 0.73811. Its breeds weigh 2 and 1, so it weighs 0.6 * 2 + 0.4 * 1 = 1.6: 1.18098.
+    model = breed.Classifier(answers_its_input(), np.array([2.0, 1.0, 1.0]))
+    logits = np.array([[np.log(3.0), 0.0, 7.0]], np.float32)
+
+    loss = model.compute_loss(logits, np.array([[0.6, 0.4, 0.0]], np.float32), model(logits))
+
+    assert float(loss) == pytest.approx(1.18098, abs=1e-5)
+
+
+def test_a_mix_that_mixes_nothing_costs_what_the_labels_cost():
+    model = breed.Classifier(answers_its_input(), np.array([2.0, 1.0, 1.0]))
+    logits = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    labels = np.array([0, 1, 0, 0, 1, 1])
+
+    plain = model.compute_loss(logits, labels, model(logits))
+    targets = model.compute_loss(logits, np.eye(3, dtype=np.float32)[labels], model(logits))
+
+    assert float(plain) == pytest.approx(float(targets), abs=1e-6)
 
 
 def test_the_teacher_does_not_learn():
     teacher = breed.classifier(SMALL.build(32), 32, [0, 1], 3)
     student = breed.classifier(SMALL.build(32), 32, [0, 1], 3)
 
-    model = breed.Classifier(student, teacher)
+    model = breed.Classifier(student, EVEN, lambda images: teacher(images, training=False))
 
     assert len(model.trainable_variables) == len(student.trainable_variables)
+
+
+PRESENT = np.array([1.0, 1.0, 0.0], np.float32)
 
 
 def test_validation_by_hand():
@@ -106,7 +178,7 @@ def test_validation_by_hand():
     logits = np.log(np.array([[3, 1, 1], [1, 3, 1], [3, 1, 1]], np.float32))
     batches = [(logits[:2], tf.constant([0, 1])), (logits[2:], tf.constant([1]))]
 
-    accuracy, loss = breed_training.evaluate(answers_its_input(), batches)
+    accuracy, loss = breed_training.evaluate(answers_its_input(), PRESENT, batches)
 
     assert accuracy == pytest.approx(2 / 3)
     assert loss == pytest.approx(0.67220, abs=1e-5)
@@ -115,6 +187,6 @@ def test_validation_by_hand():
 def test_a_validation_photo_of_an_untrained_breed_does_not_drown_the_others():
     batches = [(np.zeros((2, 3), np.float32), tf.constant([0, 2]))]  # label 2 was never trained
 
-    _, loss = breed_training.evaluate(answers_its_input(), batches)
+    _, loss = breed_training.evaluate(answers_its_input(), PRESENT, batches)
 
     assert loss < 10

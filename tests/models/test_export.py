@@ -74,12 +74,16 @@ def pair(first, second):
     return examples.serialize({"image_a/encoded": first, "image_b/encoded": second})
 
 
-def test_breed_has_the_two_signatures_of_its_contract(breed_model):
-    assert set(breed_model.signatures) == {"serving_default", "classify"}
+def test_breed_has_the_signatures_of_its_contract(breed_model):
+    assert set(breed_model.signatures) == {"serving_default", "classify", "logits"}
     assert shapes(breed_model, "serving_default")[0].popitem()[1] == [None]
     assert list(shapes(breed_model, "serving_default")[1]) == ["probabilities"]
     assert shapes(breed_model, "classify")[0] == {"image_bytes": [None]}
     assert set(shapes(breed_model, "classify")[1]) == {"classes", "probabilities"}
+    assert shapes(breed_model, "logits") == (
+        {"images": [None, SIDE, SIDE, 3]},
+        {"logits": [None, len(BREEDS)]},
+    )
 
 
 def test_match_has_the_signatures_of_its_contract_and_score(match_model):
@@ -124,6 +128,33 @@ def test_the_saved_model_answers_as_the_network_does(breed_model, breed_net, pic
 
     answer = served(breed_model, [row])["probabilities"].numpy()[0]
     assert answer == pytest.approx(expected, abs=1e-5)
+
+
+def test_logits_are_those_of_the_network_for_a_whole_batch(breed_model, breed_net, picture):
+    images = np.stack([picture(SIDE, SIDE, seed) for seed in range(MANY)]).astype(np.float32)
+
+    logits = breed_model.signatures["logits"](images=tf.constant(images))["logits"].numpy()
+
+    assert logits == pytest.approx(breed_net(images).numpy(), abs=1e-4)
+    assert (logits[:, 6] == -1e9).all()  # saluki: not trained
+
+
+def test_a_network_of_half_precision_answers_in_float32(tmp_path, picture, encoded):
+    keras.utils.set_random_seed(0)
+    images = keras.Input((SIDE, SIDE, 3))
+    half = keras.layers.Conv2D(8, 3, activation="relu", dtype="mixed_bfloat16")(images)
+    pooled = keras.layers.GlobalAveragePooling2D(dtype="mixed_bfloat16")(half)
+    net = keras.Model(images, keras.layers.Dense(len(BREEDS), dtype="mixed_bfloat16")(pooled))
+    model = loaded(export.BreedExport(net, SIDE, BREEDS), tmp_path)
+    image = picture(SIDE, SIDE)
+
+    logits = model.signatures["logits"](images=tf.constant(image[None], tf.float32))["logits"]
+    row = examples.serialize({examples.ENCODED: encoded(image, "PNG")})
+    probabilities = served(model, [row])["probabilities"]
+
+    assert net(image[None]).dtype == tf.bfloat16
+    assert logits.dtype == probabilities.dtype == tf.float32
+    assert probabilities.numpy() == pytest.approx(tf.nn.softmax(logits).numpy(), abs=1e-6)
 
 
 def test_a_row_is_answered_the_same_in_any_company(breed_model, photos):

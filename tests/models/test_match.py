@@ -1,19 +1,25 @@
+import ast
+import contextlib
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
+import tensorflow as tf
 from sklearn.metrics import average_precision_score
 
 from models import backbones, losses, match
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def at_angles(*degrees):
     turns = np.radians(degrees)
     return np.stack([np.cos(turns), np.sin(turns)], axis=1)
-
-
-def sigmoid(value):
-    return 1 / (1 + np.exp(-value))
 
 
 def test_mean_average_precision_by_hand():
@@ -59,51 +65,38 @@ def test_without_a_dog_with_two_photos_it_is_zero():
     assert match.mean_average_precision(at_angles(0, 20), ["a", "b"]) == 0.0
 
 
-@pytest.mark.parametrize("share", [0.05, 0.5])
-def test_calibration_is_the_balanced_logistic_regression(share):
-    random = np.random.default_rng(0)
-    same = random.random(400) < share
-    cosines = np.clip(0.2 + 0.3 * same + random.normal(0, 0.2, 400), -1, 1)
-    # The same objective: its pull of 1e-4 is 1 / (C n), on the offset as on the scale.
-    regression = LogisticRegression(
-        C=1 / (1e-4 * 400), fit_intercept=False, class_weight="balanced", tol=1e-10
-    ).fit(np.stack([cosines, np.ones(400)], axis=1), same)
+def test_neighbours_are_the_most_alike_of_the_other_dogs():
+    # Means: a at 10 (of 0 and 20), b at 50, c at 100, d at 180. From a: b 40, c 90, d 170. From b:
+    # a 40, c 50, d 130. From c: b 50, d 80, a 90. From d: c 80, b 130, a 170.
+    embeddings = at_angles(0, 50, 180, 20, 100)
 
-    scale, offset = match.calibrate(cosines, same)
+    found = match.neighbours(embeddings, ["a", "b", "d", "a", "c"], k=2)
 
-    assert (scale, offset) == pytest.approx(tuple(regression.coef_[0]), rel=1e-3)
+    assert found == {"a": ["b", "c"], "b": ["a", "c"], "c": ["b", "d"], "d": ["c", "b"]}
 
 
-def test_calibration_of_mirrored_pairs_has_its_half_in_the_middle():
-    # The same dog at 0.1 and 0.5, other dogs at 0.1 and -0.3: mirror images about 0.1.
-    cosines = np.array([0.1, 0.5, 0.1, -0.3])
-    same = np.array([True, True, False, False])
+def test_neighbours_go_by_the_direction_of_the_mean():
+    # a's mean of -60 and 60 points to 0 with a length of 1/2; b at 10 is nearer to it than c at 70.
+    found = match.neighbours(at_angles(-60, 60, 10, 70), ["a", "a", "b", "c"], k=1)
 
-    scale, offset = match.calibrate(cosines, same)
-
-    assert scale > 0
-    assert sigmoid(scale * 0.1 + offset) == pytest.approx(0.5, abs=1e-3)
+    assert found == {"a": ["b"], "b": ["a"], "c": ["b"]}
 
 
-def test_calibration_of_separated_pairs_is_finite_and_sure():
-    cosines = np.array([0.9, 0.8, 0.1, 0.0])
-    same = np.array([True, True, False, False])
-
-    scale, offset = match.calibrate(cosines, same)
-
-    assert np.isfinite([scale, offset]).all()
-    assert sigmoid(scale * 0.9 + offset) > 0.95
-    assert sigmoid(scale * 0.0 + offset) < 0.05
+def test_there_are_no_more_neighbours_than_other_dogs():
+    assert match.neighbours(at_angles(0, 10), ["a", "b"], k=5) == {"a": ["b"], "b": ["a"]}
+    assert match.neighbours(at_angles(0, 10), ["a", "a"], k=5) == {"a": []}
 
 
-def test_calibration_does_not_depend_on_how_many_pairs_are_of_different_dogs():
-    cosines = np.array([0.7, 0.5, 0.4, 0.6, 0.1, 0.2])
-    same = np.array([True, True, True, False, False, False])
+def test_neighbours_of_many_dogs_are_those_of_the_whole_matrix():
+    embeddings = np.random.default_rng(0).normal(size=(1500, 8))
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    names = [f"{number:04}" for number in range(1500)]
+    similarity = embeddings @ embeddings.T - 9 * np.eye(1500)
 
-    few = match.calibrate(cosines, same)
-    many = match.calibrate(np.r_[cosines, np.tile(cosines[3:], 9)], np.r_[same, [False] * 27])
+    found = match.neighbours(embeddings, names, k=3)
 
-    assert many == pytest.approx(few)
+    expected = np.argsort(-similarity, axis=1)[:, :3]
+    assert [found[name] for name in names] == [[names[one] for one in row] for row in expected]
 
 
 def test_embeddings_have_unit_length():
@@ -165,10 +158,259 @@ def test_an_encoder_comes_back_from_its_file(tmp_path):
     assert again(images).numpy() == pytest.approx(net(images).numpy(), abs=1e-6)
 
 
-def test_siamese_is_trained_by_the_supervised_contrastive_loss():
-    model = match.Siamese(keras.Sequential([keras.Input((2,)), keras.layers.UnitNormalization()]))
-    dogs, embeddings = np.array([1, 1, 2]), at_angles(0, 10, 50).astype(np.float32)
+def test_pooling_is_in_full_precision_under_mixed_precision():
+    # 300^3 is beyond float16, whose largest number is 65504. ((300^3 + 3 * 100^3) / 4)^(1/3):
+    # (27e6 + 3e6) / 4 = 7.5e6, its cube root is 195.743.
+    features = np.array([[[[300.0], [100.0]], [[100.0], [100.0]]]], np.float16)
+
+    with mixed_precision():
+        layer = match.GeneralisedMean()
+        value = layer(features)
+
+    assert keras.backend.standardize_dtype(value.dtype) == "float32"
+    assert float(value[0, 0]) == pytest.approx(195.743, abs=1e-2)
+
+
+def test_a_power_that_would_underflow_has_a_finite_gradient():
+    features = tf.Variable(np.array([[[[0.0], [1e-3]], [[2e-3], [0.0]]]], np.float32))
+    layer = match.GeneralisedMean()
+    layer.build(features.shape)
+    layer.set_weights([np.float32(40.0)])
+
+    with tf.GradientTape() as tape:
+        value = layer(features)
+    gradients = tape.gradient(value, [features, layer.power.value])
+
+    # 2e-3 * 4^(-1/40) = 1.9319e-3: the other three are nothing beside it.
+    assert float(value[0, 0]) == pytest.approx(1.9319e-3, rel=1e-4)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_the_gradient_of_the_mean_by_hand():
+    # d/dx_i of (mean x^3)^(1/3) = x_i^2 / 4 * 25^(-2/3) for 1, 2, 3, 4: 25^(-2/3) = 0.116961.
+    features = tf.Variable(np.array([[[[1.0], [2.0]], [[3.0], [4.0]]]], np.float32))
+    layer = match.GeneralisedMean()
+
+    with tf.GradientTape() as tape:
+        value = layer(features)
+    gradient = tape.gradient(value, features)
+
+    expected = np.array([1, 4, 9, 16]) / 4 * 0.116961
+    assert gradient.numpy().ravel() == pytest.approx(expected, rel=1e-4)
+
+
+@contextlib.contextmanager
+def mixed_precision():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def test_embeddings_are_in_full_precision_under_mixed_precision():
+    images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
+
+    with mixed_precision():
+        backbone = backbones.get("small_cnn").build(32)
+        nets = [match.encoder(backbone, 32), match.untrained(backbone, 32)]
+        embeddings = [net(images) for net in nets]
+
+    for embedding in embeddings:
+        assert keras.backend.standardize_dtype(embedding.dtype) == "float32"
+        assert np.linalg.norm(embedding, axis=1) == pytest.approx([1, 1, 1], abs=1e-6)
+
+
+def identity(width=2):
+    """A net whose embedding is its input at unit length."""
+    return keras.Sequential([keras.Input((width,)), keras.layers.UnitNormalization()])
+
+
+DOGS = np.array([1, 1, 2])
+EMBEDDINGS = at_angles(0, 10, 50).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("supcon", losses.supervised_contrastive),
+        ("triplet", losses.batch_hard_triplet),
+        ("contrastive", losses.contrastive),
+    ],
+)
+def test_siamese_is_trained_by_the_loss_that_it_is_told(name, function):
+    loss = match.Siamese(identity(), name).compute_loss(y=DOGS, y_pred=EMBEDDINGS)
+
+    assert float(loss) == pytest.approx(float(function(DOGS, EMBEDDINGS)))
+
+
+def test_siamese_is_trained_by_the_supervised_contrastive_loss_unless_told():
+    loss = match.Siamese(identity()).compute_loss(y=DOGS, y_pred=EMBEDDINGS)
+
+    assert float(loss) == pytest.approx(float(losses.supervised_contrastive(DOGS, EMBEDDINGS)))
+
+
+def test_arcface_has_a_proxy_for_each_dog():
+    # Every photo lies on its proxy, the other two proxies are at 90 and 180 degrees: scale 20 and
+    # margin 0.2 give 20 cos 0.2 = 19.60133 against 0 and -20: ln(1 + e^-19.6 + e^-39.6) = 3e-9.
+    # A photo of dog 0 on the proxy at 90: 20 cos(90 degrees + 0.2) = -3.97339 against 20 (its own
+    # place) and 0 (the one at 180): 20 + 3.97339 = 23.97339.
+    model = match.Siamese(identity(), "arcface", identities=3)
+    model.proxies.assign(at_angles(0, 90, 180))
+
+    right = model.compute_loss(y=np.array([0, 1, 2]), y_pred=at_angles(0, 90, 180))
+    wrong = model.compute_loss(y=np.array([0]), y_pred=at_angles(90))
+
+    assert float(right) == pytest.approx(0.0, abs=1e-6)
+    assert float(wrong) == pytest.approx(23.97339, abs=1e-4)
+
+
+def test_supcon_and_arcface_are_added_behind_a_neck():
+    # The neck centres the four photos and puts each dimension to a variance of 1. Along x they are
+    # 1, 0, -1, 0 and along y 0, 1, 0, -1, so it only stretches both by the root of 2: the angles
+    # stay, and ArcFace is what it is without.
+    dogs, embeddings = np.array([0, 0, 1, 1]), at_angles(0, 90, 180, 270).astype(np.float32)
+    model = match.Siamese(identity(), "supcon+arcface", identities=2)
 
     loss = model.compute_loss(y=dogs, y_pred=embeddings)
 
-    assert float(loss) == pytest.approx(float(losses.supervised_contrastive(dogs, embeddings)))
+    expected = losses.supervised_contrastive(dogs, embeddings)
+    expected += losses.arcface(dogs, embeddings, model.proxies)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_the_neck_takes_out_what_all_photos_share():
+    # Seen from their mean the two dogs are opposite, however alike the embeddings are: with proxies
+    # across, the logits are 20 cos 0.2 and -20.
+    model = match.Siamese(identity(), "supcon+arcface", identities=2)
+    dogs, embeddings = np.array([0, 1]), at_angles(-5, 5).astype(np.float32)
+    model.proxies.assign(at_angles(-90, 90))
+
+    loss = model.compute_loss(y=dogs, y_pred=embeddings)  # supcon is 0: nobody has a positive
+
+    assert float(loss) == pytest.approx(0.0, abs=1e-4)
+
+
+def test_the_neck_gives_every_dimension_of_a_wide_embedding_the_same_weight():
+    embeddings = np.random.default_rng(0).normal(size=(64, 1280)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    model = match.Siamese(identity(1280), "supcon+arcface", identities=2)
+
+    spread = np.std(model.neck(embeddings, training=True), axis=0)
+
+    assert spread == pytest.approx(np.ones(1280), abs=0.01)
+
+
+def test_embeddings_that_are_all_the_same_have_a_finite_gradient_through_the_neck():
+    # What the neck leaves of them is of length 0.
+    model = match.Siamese(identity(), "supcon+arcface", identities=2)
+    embeddings = tf.Variable(at_angles(0, 0, 0, 0).astype(np.float32))
+
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(y=np.array([0, 0, 1, 1]), y_pred=embeddings)
+    gradients = tape.gradient(loss, [embeddings, model.proxies.value])
+
+    assert np.isfinite(loss)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_what_a_loss_learns_beside_the_encoder_is_no_part_of_it():
+    net = identity()
+    model = match.Siamese(net, "supcon+arcface", identities=3)
+
+    assert [tuple(weight.shape) for weight in model.trainable_weights] == [(3, 2), (2,)]
+    assert net.weights == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("arcfac", 3),
+            "unknown match loss 'arcfac'; known: supcon, triplet, arcface, contrastive",
+        ),
+        (("arcface", 0), "ArcFace needs the number of training dogs, found 0"),
+        (("supcon+arcface",), "ArcFace needs the number of training dogs, found 0"),
+    ],
+)
+def test_a_loss_that_cannot_be_trained_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        match.Siamese(identity(), *arguments)
+
+
+REPLICAS = """
+import numpy as np, tensorflow as tf, keras
+from models import match
+
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+for count in (1, 2):
+    with tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(count)]).scope():
+        keras.utils.set_random_seed(0)
+        layers = [keras.Input((2,)), keras.layers.Dense(2), keras.layers.UnitNormalization()]
+        model = match.Siamese(keras.Sequential(layers), "supcon+arcface", identities=2)
+        model.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=False)
+    points = np.array([[1, 2], [2, 1], [-1, 0], [0, -1]] * count, np.float32)
+    dogs = np.array([0, 0, 1, 1] * count, np.int32)
+    loss = model.fit(tf.data.Dataset.from_tensors((points, dogs)), verbose=0).history["loss"]
+    print(loss + [float(one) for weight in model.trainable_weights for one in np.ravel(weight)])
+"""
+
+
+def test_two_replicas_with_the_same_photos_learn_what_one_learns():
+    # Keras adds up the gradients of the replicas: twice the step, if the loss were not shared out.
+    command = [sys.executable, "-c", REPLICAS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+    assert done.returncode == 0, done.stderr
+    one, two = (ast.literal_eval(line) for line in done.stdout.splitlines()[-2:])
+    assert two == pytest.approx(one, abs=1e-5)
+
+
+def separable(dogs=8, photos=6, seed=0):
+    """Points [N, 16] that differ by dog in three dimensions, and more by chance in the others."""
+    random = np.random.default_rng(seed)
+    dog = np.repeat(np.arange(dogs), photos)
+    corners = np.array(list(itertools.product([-1, 1], repeat=3)), np.float32)[:dogs]
+    chance = random.normal(0, 2, (len(dog), 13))
+    return np.concatenate([corners[dog], chance], axis=1).astype(np.float32), dog.astype(np.int32)
+
+
+def recall(embeddings, dogs):
+    similarity = embeddings @ embeddings.T - 2 * np.eye(len(dogs))
+    return float((dogs[similarity.argmax(axis=1)] == dogs).mean())
+
+
+@pytest.mark.parametrize("name", losses.MATCH_LOSSES)
+def test_a_linear_encoder_finds_every_dog_with_each_loss(name):
+    keras.utils.set_random_seed(0)
+    points, dogs = separable()
+    layers = [keras.Input((16,)), keras.layers.Dense(8), keras.layers.UnitNormalization()]
+    net = keras.Sequential(layers)
+    model = match.Siamese(net, name, identities=8)
+    model.compile(optimizer=keras.optimizers.Adam(0.03), jit_compile=False)
+    before = recall(net(points).numpy(), dogs)
+
+    model.fit(tf.data.Dataset.from_tensors((points, dogs)).repeat(150), verbose=0)
+
+    unseen, theirs = separable(seed=1)
+    assert before < 0.6
+    assert recall(net(points).numpy(), dogs) == 1.0
+    assert recall(net(unseen).numpy(), theirs) > 0.9
+
+
+def test_training_goes_on_from_saved_weights_of_the_whole_model(tmp_path):
+    points, dogs = separable()
+
+    def make():
+        net = keras.Sequential([keras.Input((16,)), keras.layers.Dense(8)])
+        return match.Siamese(net, "supcon+arcface", identities=8)
+
+    first, second = make(), make()
+    first.neck(net_output := first(points), training=True)
+    first.save_weights(tmp_path / "model.weights.h5")
+    second.load_weights(tmp_path / "model.weights.h5")
+
+    loss = [float(model.compute_loss(y=dogs, y_pred=net_output)) for model in (first, second)]
+    assert loss[0] == loss[1]

@@ -194,6 +194,17 @@ def test_load_is_fit_of_the_whole_photo_or_nearly_so(crop, orientation, picture,
     assert furthest(loaded, pixels.fit(pixels.decode(data), 64, crop)) <= 6
 
 
+@pytest.mark.parametrize("shape", [(900, 1199), (601, 803), (1201, 2001), (1607, 907), (333, 1001)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_load_pads_as_fit_does_however_the_decoder_rounds(shape, orientation, encoded):
+    """White all over, so that a row of padding too many or too few is 127 off."""
+    data = encoded(np.full((*shape, 3), 255, np.uint8), exif=exif(orientation))
+
+    for crop in (None, (11.0, 7.0, 590.0, 301.0)):
+        expected = pixels.fit(pixels.decode(data), 64, crop)
+        assert np.array_equal(pixels.load(data, 64, crop), expected)
+
+
 def test_a_photo_is_recognised_by_its_bytes(picture, encoded):
     stored = picture(9, 5)
 
@@ -260,6 +271,13 @@ def test_both_engines_agree_but_for_rounding(shape, picture, encoded):
 
     assert graph.dtype == np.float32
     assert furthest(ours, graph) <= 1.5  # ours rounds twice
+
+
+def test_what_is_served_is_of_whole_steps_as_records_are(picture, encoded):
+    graph = pixels.fit_in_graph(tf.constant(encoded(picture(150, 230))), 64).numpy()
+
+    assert np.array_equal(graph, graph.round())
+    assert 0 <= graph.min() < graph.max() <= 255
 
 
 def test_both_engines_agree_on_a_jpeg(picture, encoded):

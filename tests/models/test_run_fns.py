@@ -8,10 +8,20 @@ import pytest
 import tensorflow as tf
 from tfx import v1 as tfx
 
-from models import breed_training, examples, match_training, pixels, training
+from models import (
+    breed_training,
+    checkpoint,
+    examples,
+    job,
+    losses,
+    match_training,
+    pixels,
+    tracking,
+)
 
 VOCABULARY = str(Path(__file__).resolve().parents[2] / "schema" / "breeds.csv")
-SIDE, EPOCHS = 32, 2
+SIDE, EPOCHS = 64, 2
+LOSS = losses.MATCH_LOSSES[0]
 LABELS = {4: (200, 60, 60), 11: (60, 60, 200)}  # a red breed and a blue one
 
 
@@ -39,7 +49,7 @@ def data(tmp_path_factory, picture, write_split):
     return folder
 
 
-def arguments(data, folder, base=None):
+def arguments(data, folder, base=None, **told):
     return tfx.components.FnArgs(
         train_files=[str(data / "Split-train" / "*")],
         eval_files=[str(data / "Split-val" / "*")],
@@ -54,6 +64,7 @@ def arguments(data, folder, base=None):
             "pretrained": base is not None,
             "seed": 0,
             "vocabulary": VOCABULARY,
+            **told,
         },
     )
 
@@ -68,14 +79,14 @@ def teacher(data, tmp_path_factory):
 @pytest.fixture(scope="module")
 def student(data, teacher, tmp_path_factory):
     folder = tmp_path_factory.mktemp("student")
-    breed_training.breed_student(arguments(data, folder, teacher))
+    breed_training.breed_student(arguments(data, folder, teacher, side=SIDE // 2, start="teacher"))
     return folder
 
 
 @pytest.fixture(scope="module")
 def matcher(data, teacher, tmp_path_factory):
     folder = tmp_path_factory.mktemp("match")
-    match_training.match_model(arguments(data, folder, teacher))
+    match_training.match_model(arguments(data, folder, teacher, loss=LOSS))
     return folder
 
 
@@ -91,19 +102,92 @@ def served(folder, signature, **inputs):
 
 @pytest.mark.parametrize("trainer", ["teacher", "student", "matcher"])
 def test_every_curve_of_the_history_has_a_point_for_every_epoch(trainer, request):
-    curves = history(request.getfixturevalue(trainer))
-    curves.pop("calibration", None)
+    told = history(request.getfixturevalue(trainer))
+    curves = {name: told[name] for name in ("loss", "val_score")}
 
     assert "loss" in curves
     assert {name: len(values) for name, values in curves.items()} == dict.fromkeys(curves, EPOCHS)
     assert all(np.isfinite(values).all() for values in curves.values())
 
 
-@pytest.mark.parametrize("trainer", ["teacher", "student", "matcher"])
-def test_a_curve_has_the_same_name_whatever_its_values(trainer, request):
-    names = history(request.getfixturevalue(trainer))
+def test_a_trainer_that_ended_leaves_no_state(data, teacher, tmp_path, monkeypatch):
+    monkeypatch.setenv(checkpoint.FOLDER_VARIABLE, str(tmp_path / "state"))
 
-    assert not [name for name in names if any(letter.isdigit() for letter in name)]
+    match_training.match_model(arguments(data, tmp_path, teacher, loss="triplet", epochs=1))
+
+    assert (tmp_path / "state").is_dir()
+    assert not list((tmp_path / "state").iterdir())
+
+
+def test_the_student_tells_how_it_compares_with_its_teacher_and_on_a_phone(student):
+    told = history(student)
+
+    assert 0 <= told["student"]["agreement"] <= 1
+    assert told["student"]["latency_ratio"] > 0
+    assert (
+        told["phone"]["float16"]["kept"] == (student / "Format-Serving" / "model.tflite").exists()
+    )
+
+
+def test_a_student_can_start_from_nothing_with_a_backbone_of_its_own(data, teacher, tmp_path):
+    told = {"backbone": "mobilenet_v3_small", "start": "", "pretrained": False, "epochs": 1}
+
+    breed_training.breed_student(arguments(data, tmp_path, teacher, side=32, **told))
+
+    net = job.load_keras(str(tmp_path), {})
+    assert net.get_layer("backbone").input_shape == (None, 32, 32, 3)
+    assert net.output_shape == job.load_keras(str(teacher), {}).output_shape
+    assert net.count_params() != job.load_keras(str(teacher), {}).count_params()
+
+
+def test_a_teacher_lies_on_the_devices_that_its_student_trains_on(
+    data, teacher, tmp_path, monkeypatch
+):
+    """As on a machine with two GPUs, whose place is taken by the processor."""
+    listed, load = tf.config.list_logical_devices, tf.saved_model.load
+    strategy, scopes = tf.distribute.MirroredStrategy(["CPU:0"]), []
+
+    def load_and_tell(folder):
+        scopes.append(tf.distribute.get_strategy())
+        return load(folder)
+
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: 2 * listed("CPU"))
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: strategy)
+    monkeypatch.setattr(tf.saved_model, "load", load_and_tell)
+    task = job.Job.of(
+        arguments(data, tmp_path, teacher, side=SIDE // 2, epochs=1, start="teacher"),
+        "breed-student",
+    )
+
+    _, told = breed_training.train_student(task, tracking.Tracker.from_environment("test", {}))
+
+    assert scopes[0] is strategy  # to learn from; afterwards it is loaded to be compared with
+    assert np.isfinite(told["loss"]).all()
+
+
+def test_a_student_can_be_left_untaught(data, teacher, student, tmp_path):
+    """Its loss is then that of the labels alone: another one, from the same start."""
+    task = job.Job.of(
+        arguments(data, tmp_path, teacher, side=SIDE // 2, epochs=1, start="teacher"),
+        "breed-student",
+    )
+
+    _, told = breed_training.train_student(
+        task, tracking.Tracker.from_environment("test", {}), taught=False
+    )
+
+    assert abs(told["loss"][0] - history(student)["loss"][0]) > 1e-3
+
+
+@pytest.mark.parametrize("told", [{"mix": "both"}, {"augment": "none"}])
+def test_photos_are_changed_as_the_trainer_is_told(told, data, teacher, tmp_path):
+    plain = history(teacher)["loss"]
+    task = job.Job.of(arguments(data, tmp_path, **told), "breed-teacher")
+
+    _, changed = breed_training.train_teacher(task, tracking.Tracker.from_environment("test", {}))
+
+    assert np.isfinite(changed["loss"]).all()
+    assert changed["loss"] != pytest.approx(plain, abs=1e-4)
 
 
 @pytest.mark.parametrize("trainer", ["teacher", "student"])
@@ -117,7 +201,7 @@ def test_a_breed_model_knows_its_two_breeds_by_name(trainer, request, picture):
 
 
 def test_the_student_has_the_shape_of_its_teacher_at_half_the_side(teacher, student):
-    first, second = (training.load_keras(str(folder), {}) for folder in (teacher, student))
+    first, second = (job.load_keras(str(folder), {}) for folder in (teacher, student))
 
     assert first.input_shape == second.input_shape == (None, SIDE, SIDE, 3)
     assert first.get_layer("backbone").input_shape == (None, SIDE, SIDE, 3)
@@ -137,7 +221,7 @@ def test_the_match_model_is_calibrated_and_embeds(matcher, picture):
 
 
 def test_the_match_model_starts_from_the_teachers_backbone(teacher, matcher):
-    first, second = (training.load_keras(str(folder), {}) for folder in (teacher, matcher))
+    first, second = (job.load_keras(str(folder), {}) for folder in (teacher, matcher))
     statistics = [
         [layer.moving_mean.numpy() for layer in net.get_layer("backbone").layers[-1].layers
          if hasattr(layer, "moving_mean")]
@@ -146,3 +230,15 @@ def test_the_match_model_starts_from_the_teachers_backbone(teacher, matcher):
 
     assert len(statistics[0]) == 4
     assert all(np.array_equal(*pair) for pair in zip(*statistics, strict=True))
+
+
+def test_a_tracker_is_told_what_decided_a_training_and_no_places(data, teacher):
+    told = {"side": SIDE // 2, "start": "teacher"}
+
+    settings = job.Job.of(arguments(data, Path("/a/b/model/7"), teacher, **told), "x").settings
+
+    assert settings["start"] == "teacher"
+    assert (settings["side"], settings["seed"]) == (SIDE // 2, 0)
+    assert settings["base"].endswith(teacher.name)
+    assert not {"vocabulary", "loss", "code"} & set(settings)
+    assert not [value for value in settings.values() if str(value).startswith("/")]

@@ -85,6 +85,23 @@ def test_every_custom_node_and_trainer_carries_a_digest_of_its_code(nodes):
             assert len(parameter(node, "code")) == 64, name
 
 
+def test_the_breed_trainers_and_no_other_are_told_how_photos_are_changed():
+    nodes = compiled(dataclasses.replace(SETTINGS, augment="standard", mix="both"))
+
+    told = {
+        name: json.loads(parameter(node, "custom_config"))
+        for name, node in nodes.items()
+        if name.startswith("Trainer_")
+    }
+
+    changes = {name: (config.get("augment"), config.get("mix")) for name, config in told.items()}
+    assert changes == {
+        "Trainer_breed_teacher": ("standard", "both"),
+        "Trainer_breed_student": ("standard", "both"),
+        "Trainer_match": (None, None),
+    }
+
+
 def test_from_scratch_the_match_model_starts_from_the_breed_teacher(nodes):
     spec = nodes["Trainer_match"].inputs.inputs["base_model"]
 
@@ -259,3 +276,76 @@ def test_a_pusher_is_told_the_version_of_the_data():
     for pusher in ("Pusher_breed", "Pusher_match"):
         assert parameter(nodes[pusher], "data_version") == "0123456789ab"
     assert dataset.version_of(digest) == "0123456789ab"
+
+
+def told(nodes: dict, trainer: str) -> dict:
+    return json.loads(parameter(nodes[f"Trainer_{trainer}"], "custom_config"))
+
+
+def producer(nodes: dict, node: str, key: str) -> str:
+    return nodes[node].inputs.inputs[key].channels[0].producer_node_query.id
+
+
+def test_a_teacher_from_elsewhere_takes_the_place_of_the_one_that_is_trained():
+    nodes = compiled(with_inputs(teacher="inputs/4444", teacher_digest="4444"))
+
+    assert "Trainer_breed_teacher" not in nodes
+    assert producer(nodes, "Trainer_breed_student", "base_model") == "Teacher"
+    assert producer(nodes, "Evaluator_breed_teacher", "model") == "Teacher"
+
+
+def test_a_student_sees_half_of_the_picture_and_starts_from_its_teacher(nodes):
+    config = told(nodes, "breed_student")
+
+    assert (config["backbone"], config["side"]) == ("small_cnn", 32)
+    assert (config["start"], config["pretrained"]) == ("teacher", False)
+
+
+@pytest.mark.parametrize(
+    ("weights", "start"), [("inputs/5555", ("inputs/5555", True)), (None, ("", False))]
+)
+def test_a_student_of_another_backbone_starts_from_weights_of_its_own(weights, start):
+    settings = dataclasses.replace(
+        with_inputs(student_weights=weights), student="mobilenet_v3_small", student_size=48
+    )
+
+    config = told(compiled(settings), "breed_student")
+
+    assert (config["backbone"], config["side"]) == ("mobilenet_v3_small", 48)
+    assert (config["start"], config["pretrained"]) == start
+
+
+def test_under_a_teacher_from_elsewhere_a_student_of_its_backbone_starts_from_the_weights():
+    nodes = compiled(with_inputs(teacher="inputs/4444", weights="inputs/3333"))
+
+    config = told(nodes, "breed_student")
+
+    assert (config["start"], config["pretrained"]) == ("inputs/3333", True)
+
+
+def test_the_match_model_can_start_from_the_breed_teacher():
+    settings = with_inputs(weights="inputs/3333", weights_digest="3333")
+
+    nodes = compiled(dataclasses.replace(settings, match_start="teacher"))
+
+    assert producer(nodes, "Trainer_match", "base_model") == "Trainer_breed_teacher"
+
+
+def test_no_trainer_is_told_how_it_is_tracked_or_where_it_keeps_its_state(nodes):
+    for trainer in ("breed_teacher", "breed_student", "match"):
+        config = told(nodes, trainer)
+        assert not {"wandb", "checkpoints"} & set(config)
+        assert "output" not in json.dumps(config)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"student_size": 48}, {"student": "mobilenet_v3_small"}, {"match_loss": "triplet"}],
+)
+def test_a_setting_of_one_model_changes_that_model_alone(nodes, changes):
+    other = compiled(dataclasses.replace(SETTINGS, **changes))
+
+    changed = {name for name in nodes if nodes[name].parameters != other[name].parameters}
+    changed = {name for name in changed if name.startswith("Trainer")}
+    expected = "Trainer_match" if "match_loss" in changes else "Trainer_breed_student"
+    assert changed == {expected}

@@ -1,8 +1,10 @@
 """What a run reads, in places that are named by content."""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
+import keras
 import pytest
 from planted import edit_schema
 
@@ -98,6 +100,43 @@ def test_rules_that_hold_something_else_are_named(edit):
 
     with pytest.raises(SettingsError, match=r"schema/rules\.pbtxt can't be read.*FATAL"):
         inputs._rules()
+
+
+def test_a_student_of_another_backbone_has_a_place_of_its_own_weights(tmp_path, few_photos):
+    own = tmp_path / "own.weights.h5"
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]).save_weights(own)
+    settings = Settings(
+        str(few_photos), str(tmp_path / "output"), "mobilenet_v2", "none", 64, 1, 8,
+        student="small_cnn", student_weights=str(own),
+    )  # fmt: skip
+
+    found = inputs.prepare(settings).inputs
+    alone = inputs.prepare(dataclasses.replace(settings, student="mobilenet_v2")).inputs
+
+    (copy,) = Path(found.student_weights).iterdir()
+    assert copy.read_bytes() == own.read_bytes()
+    assert found.student_weights_digest == hashlib.sha256(own.read_bytes()).hexdigest()
+    assert (found.weights, alone.student_weights) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("flag", "changes"),
+    [
+        ("--match_start teacher", {"match_start": "teacher"}),
+        ("--teacher nowhere", {"teacher": "nowhere"}),
+    ],
+)
+def test_a_teacher_of_data_without_breeds_is_refused(flag, changes, tmp_path, few_photos):
+    data = tmp_path / "photos"
+    data.mkdir()
+    (data / "individuals").symlink_to(few_photos / "individuals")
+    settings = Settings(
+        str(data), str(tmp_path / "output"), "small_cnn", "none", 64, 1, 8,
+        stages=("data_extraction",), **changes,
+    )  # fmt: skip
+
+    with pytest.raises(SettingsError, match=f"{flag}: without the cropped view"):
+        inputs.prepare(settings)
 
 
 def test_the_listing_names_every_container_with_its_digest(tmp_path, few_photos):

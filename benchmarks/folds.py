@@ -1,0 +1,125 @@
+"""Records of folds, and results that are kept: what the benchmarks of accuracy share."""
+
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ["TF_USE_LEGACY_KERAS"] = "0"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+
+VOCABULARY = str(ROOT / "schema" / "breeds.csv")
+
+
+class Example:
+    """A photo as ingestion makes it: its Example, its breed and its dog."""
+
+    def __init__(self, photo: Any, data: bytes):
+        self.photo_id, self.breed, self.dog_id = photo.photo_id, photo.breed, photo.dog_id
+        self.data = data
+
+
+def read(data: str, view: str, side: int) -> list[Example]:
+    """All good photos of a view, in the order of their ids."""
+    from components import dataset, image_example_gen, photo_catalog
+    from models import vocabulary
+
+    breeds = vocabulary.read(VOCABULARY)
+    reader = dataset.Reader(data)
+    entries, _ = dataset.entries(data, dataset.read_dataset(data))
+    shape = image_example_gen.Shape(view, side, 0.0)
+    found = []
+    for row in photo_catalog.list_photos(entries, breeds, data):
+        if bool(row.dog_id) == (view == "individual"):
+            photo = photo_catalog.look(row, reader)
+            if not photo.reason:
+                bytes_ = reader.photo(photo)
+                example = image_example_gen.to_example(photo, bytes_, shape, breeds)
+                found.append(Example(photo, example))
+    if not found:
+        raise SystemExit(f"--data {data}: no photo of the view {view}")
+    return sorted(found, key=lambda example: example.photo_id)
+
+
+def write(folder: str, examples: Sequence[Example]) -> str:
+    """Writes a split's records and returns its folder."""
+    import tensorflow as tf
+
+    os.makedirs(folder, exist_ok=True)
+    with tf.io.TFRecordWriter(os.path.join(folder, "data_tfrecord-00000-of-00001")) as writer:
+        for example in examples:
+            writer.write(example.data)
+    return folder
+
+
+def write_start(folder: str, weights: str) -> str:
+    """The start weights as the artifact that trainers read; returns its folder."""
+    os.makedirs(folder, exist_ok=True)
+    place = os.path.join(folder, "start.weights.h5")
+    if not os.path.exists(place):
+        os.symlink(os.path.abspath(weights), place)
+    return folder
+
+
+class Results:
+    """One JSON line for each unit of work that is done; what is there is not done again."""
+
+    def __init__(self, path: str):
+        self._path = path
+        self.rows: list[dict[str, Any]] = []
+        if os.path.exists(path):
+            with open(path, "r+") as file:
+                whole = [line for line in file if line.endswith("\n")]
+                file.seek(0)
+                file.truncate(sum(len(line) for line in whole))
+            self.rows = [json.loads(line) for line in whole]
+
+    def of(self, units: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The rows of some units, as far as there are any."""
+        return [row for unit in units for row in self.rows if _is(row, unit)]
+
+    def missing(self, units: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """The units that have no row yet."""
+        return (unit for unit in units if not self.of([unit]))
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Adds a row and says it."""
+        self.rows.append(dict(row))
+        with open(self._path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+        shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
+        hidden = {k for k, v in row.items() if k == "told" or isinstance(v, (list, dict))}
+        print({k: v for k, v in shown.items() if k not in hidden}, flush=True)
+
+
+def _is(row: Mapping[str, Any], unit: Mapping[str, Any]) -> bool:
+    return all(row.get(name) == value for name, value in unit.items())
+
+
+def told(arguments: Any) -> str:
+    """What tells a command's rows from those of another: all but which of them are wanted."""
+    chosen = {"seeds", "folds", "losses", "results"}
+    kept = {name: value for name, value in vars(arguments).items() if name not in chosen}
+    kept["data"] = os.path.realpath(arguments.data)
+    return json.dumps(kept, sort_keys=True)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation."""
+    return f"{np.mean(values):.3f} ± {np.std(values):.3f}"
+
+
+def load() -> str:
+    """The machine's load, for the reader of the figures."""
+    return f"load average {os.getloadavg()[0]:.1f}"
+
+
+def numbers(text: str) -> list[int]:
+    """Reads `0,1,2`."""
+    return [int(part) for part in text.split(",")]

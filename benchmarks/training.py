@@ -1,0 +1,101 @@
+"""How fast the whole fit loop trains, beside its bare `train_step` on one batch in memory.
+
+    python benchmarks/training.py --data photos      on photos of your own
+    python benchmarks/training.py                    on drawn photos
+
+The loop is the trainers' own: records from disk, augmentation, the moving average, progress line,
+TensorBoard and the state on disk after every epoch. After each of its epochs as many bare steps of
+the same model are timed, so that a busy minute hits both; the first epoch, which builds the graph,
+does not count, and neither do the photos of `val`. Medians over the epochs, photos per second. The
+small net at 64 px trains from scratch; MobileNetV2 and EfficientNetV2-B0 as a whole, with their
+statistics frozen, as in a fine-tuning.
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import tempfile
+import time
+
+import folds
+import input_pipeline as inputs
+import numpy as np
+
+NETS = {"small_cnn": 64, "mobilenet_v2": 224, "efficientnet_v2_b0": 224}
+
+
+def rates(backbone: str, split: str, side: int, arguments: argparse.Namespace) -> list[float]:
+    """Photos a second of the loop and of the bare step, medians."""
+    import tensorflow as tf
+
+    from models import backbones, breed, job, tracking, training
+    from models import input_pipeline as pipeline
+
+    config = job.Config(
+        backbone=backbone,
+        image_size=side,
+        epochs=arguments.repeats + 1,
+        batch_size=arguments.batch,
+        pretrained=backbone != backbones.SMALL,
+        seed=0,
+        vocabulary=folds.VOCABULARY,
+    )
+    task = job.Job(config, split, split, None, "", os.path.join(os.path.dirname(split), "log"))
+    net = breed.classifier(backbones.get(backbone).build(side), side, range(10), 10)
+    model = breed.Classifier(net, np.ones(10))
+    fixed = next(iter(pipeline.training(split, side, arguments.batch, 0)))
+    bare = tf.function(lambda images, labels: model.train_step((images, labels)))
+    taken: dict[str, list[float]] = {"loop": [], "bare": []}
+    left = time.monotonic()
+
+    def score() -> tuple[str, float]:
+        nonlocal left
+        taken["loop"].append(time.monotonic() - left)
+        bare(*fixed)
+        start = time.monotonic()
+        for _ in range(arguments.steps):
+            losses = bare(*fixed)
+        float(losses["loss"])
+        taken["bare"].append(time.monotonic() - start)
+        left = time.monotonic()
+        return "", float(len(taken["bare"]))
+
+    training.fit(
+        model,
+        lambda epoch: pipeline.training(split, side, arguments.batch, 0, "light", epoch),
+        arguments.steps * arguments.batch,
+        task,
+        score,
+        tracking.Tracker("off", "", "", {}),
+    )
+    photos = arguments.steps * arguments.batch
+    return [photos / statistics.median(taken[name][1:]) for name in ("loop", "bare")]
+
+
+def main() -> None:
+    """Prints a row for each net."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", help="a data folder; default: the drawn sample")
+    parser.add_argument("--batch", type=int, default=32, help="photos a step")
+    parser.add_argument("--steps", type=int, default=10, help="of an epoch")
+    parser.add_argument("--repeats", type=int, default=5, help="epochs that count")
+    parser.add_argument("--nets", default=",".join(NETS), help="names with commas between")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        data = arguments.data or inputs.sample(folder)
+        print("| net | px | bare step, photos/s | whole loop, photos/s | ratio |")
+        print("| --- | ---: | ---: | ---: | ---: |")
+        for name in arguments.nets.split(","):
+            side, place = NETS[name], pathlib.Path(folder) / name
+            count = arguments.steps * arguments.batch
+            split = inputs.write_records(data, place / "train", side, count)
+            loop, bare = rates(name, split, side, arguments)
+            print(f"| {name} | {side} | {bare:.1f} | {loop:.1f} | {loop / bare:.2f} |", flush=True)
+    print(f"\n{folds.load()}")
+
+
+if __name__ == "__main__":
+    main()

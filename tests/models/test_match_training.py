@@ -1,0 +1,135 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from models import backbones, job, match, match_training
+from models.examples import Record
+
+SIDE = 32
+
+
+def test_a_blend_lies_three_quarters_of_the_way_from_the_start():
+    start, trained = [np.array([0.0, 4.0])], [np.array([1.0, 0.0])]
+
+    assert match_training.blend(start, trained)[0].tolist() == [0.75, 1.0]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    keras.utils.set_random_seed(0)
+    return match.encoder(backbones.get("small_cnn").build(SIDE), SIDE)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).uniform(0, 255, (3, SIDE, SIDE, 3)).astype(np.float32)
+
+
+def test_a_mirrored_encoder_gives_the_mean_of_both_ways_at_unit_length(encoder, images):
+    both = encoder(images).numpy() + encoder(images[:, :, ::-1]).numpy()
+    expected = both / np.linalg.norm(both, axis=1, keepdims=True)
+
+    assert np.allclose(match.mirrored(encoder)(images), expected, atol=1e-5)
+
+
+def test_a_mirrored_encoder_does_not_tell_a_photo_from_its_mirror_image(encoder, images):
+    served = match.mirrored(encoder)
+
+    assert np.allclose(served(images), served(images[:, :, ::-1]), atol=1e-5)
+    assert not np.allclose(encoder(images), encoder(images[:, :, ::-1]), atol=1e-3)
+
+
+def test_a_mirrored_encoder_comes_back_from_its_file(encoder, images, tmp_path):
+    served = match.mirrored(encoder)
+
+    served.save(tmp_path / "model.keras")
+
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert np.allclose(again(images), served(images), atol=1e-5)
+
+
+def test_pairs_are_all_pairs_with_their_cosine_and_the_numbers_of_their_dogs():
+    # Unit vectors at 0, 60 and 90 degrees: cosines 1/2, 0 and cos 30.
+    angles = np.radians([0, 60, 90])
+    embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+    cosines, first, second = match_training.pairs(embeddings, ["a", "b", "a"])
+
+    found = {
+        (min(a, b), max(a, b), round(float(cosine), 3))
+        for cosine, a, b in zip(cosines, first, second, strict=True)
+    }
+    assert found == {(0, 1, 0.5), (0, 0, 0.0), (0, 1, 0.866)}
+
+
+def test_when_there_are_too_many_photos_whole_dogs_of_every_source_are_drawn(monkeypatch):
+    monkeypatch.setattr(match_training, "CALIBRATION_PHOTOS", 40)
+    dogs = [f"{source}/{dog}" for source in "ab" for dog in range(20) for _ in range(4)]
+
+    _, first, second = match_training.pairs(np.eye(len(dogs)), dogs)
+
+    drawn, photos = np.unique(np.concatenate([first, second]), return_counts=True)
+    assert len(drawn) == 10
+    assert len(set(photos)) == 1  # each dog stands there with all of its photos
+    assert (drawn < 20).any()
+    assert (drawn >= 20).any()
+
+
+CONFIG = job.Config(
+    backbone="small_cnn", image_size=SIDE, epochs=5, batch_size=16, pretrained=True, seed=0,
+    vocabulary="",
+)  # fmt: skip
+
+
+def test_a_backbone_with_start_weights_keeps_its_lower_layers():
+    (phase,) = match_training.phases(CONFIG)
+
+    assert phase.epochs == 5
+    assert phase.moving < 1
+
+
+def test_from_scratch_everything_moves():
+    (phase,) = match_training.phases(dataclasses.replace(CONFIG, pretrained=False))
+
+    assert (phase.moving, phase.rate) == (1.0, job.RATE["scratch"])
+
+
+def record(number, label):
+    return Record(
+        file="", offset=0, length=0, photo_id=str(number), dog_id=f"dog-{number}", label=label
+    )
+
+
+@pytest.fixture
+def task(tmp_path, write_split, picture):
+    from models import examples, pixels
+
+    rows = [
+        examples.serialize({examples.ENCODED: pixels.encode(picture(SIDE, SIDE, seed))})
+        for seed in range(4)
+    ]
+    split = write_split(tmp_path / "train", rows)
+    return job.Job(CONFIG, split, split, None, "", "")
+
+
+def ask(images):
+    return np.eye(4, 4, dtype=np.float32)[: len(images)]
+
+
+def test_look_alikes_are_found_where_a_dog_has_no_breed(task):
+    mixed = [record(number, label) for number, label in enumerate((3, 3, -1, 3))]
+
+    alike = match_training._alike(task, ask, mixed)
+
+    assert set(alike) == {"dog-0", "dog-1", "dog-2", "dog-3"}
+
+
+def test_where_every_dog_has_a_breed_and_from_scratch_no_look_alikes_are_looked_for(task):
+    bred = [record(number, 3) for number in range(4)]
+    scratch = dataclasses.replace(task, config=dataclasses.replace(CONFIG, pretrained=False))
+    unknown = [record(number, -1) for number in range(4)]
+
+    assert match_training._alike(task, ask, bred) is None
+    assert match_training._alike(scratch, ask, unknown) is None
