@@ -1,9 +1,9 @@
 """Decode, orient, crop, pad and resize a photo: one definition, in two engines.
 
-`load` is what ingestion runs (libjpeg-turbo and OpenCV, uint8); `fit_in_graph` is the same geometry
-as TensorFlow ops, for the inside of a SavedModel. Both pad to a square with `PAD`, interpolate
-bilinearly, and average several interpolated pixels where a photo shrinks far, so that a served
-photo looks like a training photo.
+`load` and `encode` are what ingestion runs (libjpeg-turbo and OpenCV); `fit_in_graph` is the same as
+TensorFlow ops, for the inside of a SavedModel. Both pad to a square with `PAD`, interpolate
+bilinearly, and average several interpolated pixels where a photo shrinks far. Both compute in the
+same whole numbers, so that a JPEG that is served has, bit for bit, the pixels that its record has.
 """
 
 import io
@@ -16,8 +16,9 @@ import numpy as np
 from models.geometry import Box
 
 PAD = 128  # mid grey: zero after scaling to [-1, 1], so a padded edge says nothing
-JPEG_QUALITY = 95
+JPEG_QUALITY = 96  # below it libjpeg-turbo takes a transform that differs from TensorFlow's
 MOST_PIXELS = 100_000_000  # of one photo: a header may promise what no memory can hold
+_RATIOS = (1, 2, 4, 8)  # how far both engines' decoders of JPEG reduce a photo
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _MIRRORED = (2, 4, 5, 7)  # those that are mirror images
 _QUARTER_TURNS = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}  # and how far each is turned
@@ -55,7 +56,7 @@ def glance(data: bytes, smallest_side: int) -> tuple[np.ndarray, int, int]:
     Raises:
       UnreadablePhotoError: as `decode`; truncation is noticed.
     """
-    image, width, height = _read(data, "GRAY", lambda width, height: smallest_side)
+    image, width, height = _read(data, "GRAY", lambda width, height: (smallest_side, smallest_side))
     return image, width, height
 
 
@@ -77,12 +78,13 @@ def load(data: bytes, side: int, crop: Box | None = None) -> np.ndarray:
       UnreadablePhotoError: as `decode`.
     """
 
-    def smallest(width: int, height: int) -> int:
+    def reduced(width: int, height: int) -> tuple[int, int]:
         xmin, ymin, xmax, ymax = crop or (0, 0, width, height)
-        longest = max(xmax - xmin, ymax - ymin, 1)
-        return int(min(width, height) * min(1.0, 2 * side / longest) + 0.999)
+        longest = max(xmax - xmin, ymax - ymin)
+        ratio = max(ratio for ratio in _RATIOS if ratio == 1 or longest >= 2 * side * ratio)
+        return -(-width // ratio), -(-height // ratio)
 
-    image, width, height = _read(data, "RGB", smallest)
+    image, width, height = _read(data, "RGB", reduced)
     x, y = image.shape[1] / width, image.shape[0] / height
     part = crop and (crop[0] * x, crop[1] * y, crop[2] * x, crop[3] * y)
     rows, columns = _kept(height, width, crop)
@@ -90,11 +92,11 @@ def load(data: bytes, side: int, crop: Box | None = None) -> np.ndarray:
 
 
 def _read(
-    data: bytes, colours: str, smallest_side: Callable[[int, int], int] | None = None
+    data: bytes, colours: str, smallest: Callable[[int, int], tuple[int, int]] | None = None
 ) -> tuple[np.ndarray, int, int]:
     """Decodes a photo upright, in RGB or GRAY, with its full width and height.
 
-    `smallest_side` says, from the width and height, how far a JPEG may be reduced.
+    `smallest` says, from the width and height as stored, how far a JPEG may be reduced.
     """
     try:
         header = _jpeg_header(data)
@@ -103,8 +105,8 @@ def _read(
             width, height = image.shape[1], image.shape[0]
         else:
             width, height = header
-            smallest = smallest_side(width, height) if smallest_side else 0
-            image, orientation = _decode_jpeg(data, colours, smallest), _orientation(data)
+            least = smallest(width, height) if smallest else (width, height)
+            image, orientation = _decode_jpeg(data, colours, *least), _orientation(data)
         if orientation in _SIDEWAYS:
             width, height = height, width
         return _upright(image, orientation), width, height
@@ -153,11 +155,12 @@ def _check_size(width: int, height: int) -> None:
         raise UnreadablePhotoError(f"{width} x {height} pixels, {MOST_PIXELS:,} is the most")
 
 
-def _decode_jpeg(data: bytes, colours: str, smallest_side: int) -> np.ndarray:
+def _decode_jpeg(data: bytes, colours: str, least_width: int, least_height: int) -> np.ndarray:
     import simplejpeg
 
-    reduced = {"min_height": smallest_side, "min_width": smallest_side} if smallest_side else {}
-    image: np.ndarray = simplejpeg.decode_jpeg(data, colorspace=colours, strict=True, **reduced)
+    image: np.ndarray = simplejpeg.decode_jpeg(
+        data, colorspace=colours, strict=True, min_width=least_width, min_height=least_height
+    )
     return image[..., 0] if colours == "GRAY" else image
 
 
@@ -247,7 +250,8 @@ def fit(
     height, width = image.shape[:2]
     new_height, new_width, top, left = square(*(shape or (height, width)), side)
     times = steps(max(height, width), side)
-    fine = cv2.resize(image, (new_width * times, new_height * times))
+    exact = cv2.INTER_LINEAR_EXACT
+    fine = cv2.resize(image, (new_width * times, new_height * times), interpolation=exact)
     if times > 1:
         fine = cv2.resize(fine, (new_width, new_height), interpolation=cv2.INTER_AREA)
     canvas = np.full((side, side, 3), PAD, np.uint8)
@@ -256,52 +260,120 @@ def fit(
 
 
 def fit_in_graph(data: Any, side: int) -> Any:
-    """`fit(decode(data), side)` as TensorFlow ops, for a SavedModel's `image_bytes`.
+    """`decode(encode(load(data, side)))` as TensorFlow ops, for a SavedModel's `image_bytes`.
+
+    A model has learned from records, so what it is asked about passes through a record's JPEG too.
+    A JPEG of just that size is one already, and is taken as it is.
 
     Args:
       data: scalar tf.string, an encoded JPEG, PNG, GIF or BMP.
       side: the side of the result, in pixels.
 
     Returns:
-      float32 [side, side, 3], whole numbers in [0, 255] as a decoded record has.
+      float32 [side, side, 3], whole numbers in [0, 255]; of a JPEG exactly what its record decodes
+      to, of other kinds within a step or two of it.
     """
     import tensorflow as tf
 
-    image = _upright_in_graph(_decode_in_graph(data), _orientation_in_graph(data))
+    image, shape = _decode_in_graph(data, side)
+    orientation = _orientation_in_graph(data)
+    sideways = tf.reduce_any(tf.equal(orientation, list(_SIDEWAYS)))
+    shape = tf.where(sideways, shape[::-1], shape)
+    image = _upright_in_graph(image, orientation)
     image.set_shape([None, None, 3])
-    shape = tf.cast(tf.shape(image)[:2], tf.float64)
-    scale = side / tf.reduce_max(shape)
-    new = tf.clip_by_value(tf.cast(shape * scale + 0.5, tf.int32), 1, side)
-    times = tf.maximum(1, tf.cast(tf.math.ceil(1 / scale / math.sqrt(2)), tf.int32))
-    fine = tf.image.resize(image, new * times, method="bilinear")
-    blocks = tf.reshape(fine, [new[0], times, new[1], times, 3])
-    resized = tf.round(tf.reduce_mean(blocks, axis=[1, 3]))
+    recorded = _is_jpeg(data) & tf.reduce_all(tf.equal(shape, side))
+    result = tf.cond(
+        recorded, lambda: image, lambda: _recorded_in_graph(_square_in_graph(image, shape, side))
+    )
+    return tf.ensure_shape(tf.cast(result, tf.float32), [side, side, 3])
+
+
+def _square_in_graph(image: Any, shape: Any, side: int) -> Any:
+    """`fit` as TensorFlow ops: uint8 [side, side, 3] of uint8 [H, W, 3], [h, w] in full."""
+    import tensorflow as tf
+
+    full = tf.cast(shape, tf.float64)
+    new = tf.cast(full * (side / tf.reduce_max(full)) + 0.5, tf.int32)
+    new = tf.clip_by_value(new, 1, side)
+    longest = tf.cast(tf.reduce_max(tf.shape(image)), tf.float64)
+    times = tf.maximum(1, tf.cast(tf.math.ceil(longest / side / math.sqrt(2)), tf.int32))
+    fine = _stretch_in_graph(tf.cast(image, tf.int32), new * times)
+    sums = tf.reduce_sum(tf.reshape(fine, [new[0], times, new[1], times, 3]), axis=[1, 3])
+    mean = tf.round(tf.cast(sums, tf.float32) * (1 / tf.cast(times**2, tf.float32)))
+    # Of four pixels OpenCV rounds a half up, of more to the even number.
+    mean = tf.where(times == 2, tf.bitwise.right_shift(sums + 2, 2), tf.cast(mean, tf.int32))
     before = (side - new) // 2
     after = side - new - before
     padding = [[before[0], after[0]], [before[1], after[1]], [0, 0]]
-    padded = tf.pad(resized, padding, constant_values=float(PAD))
-    return tf.ensure_shape(padded, [side, side, 3])
+    return tf.cast(tf.pad(mean, padding, constant_values=PAD), tf.uint8)
 
 
-def _decode_in_graph(data: Any) -> Any:
-    """float32 [H, W, 3] in [0, 255]; the transparent pixels of a PNG become the padding."""
+def _stretch_in_graph(image: Any, new: Any) -> Any:
+    """OpenCV's INTER_LINEAR_EXACT, whose weights are whole 256ths: int32 [H, W, 3] to [h, w, 3]."""
+    import tensorflow as tf
+
+    for axis in (0, 1):
+        length = tf.cast(tf.shape(image)[axis], tf.float64)
+        middle = tf.cast(tf.range(new[axis]), tf.float64) + 0.5
+        place = middle * (length / tf.cast(new[axis], tf.float64)) - 0.5
+        place = tf.clip_by_value(place, 0, length - 1)
+        first = tf.cast(place, tf.int32)
+        second = tf.minimum(first + 1, tf.shape(image)[axis] - 1)
+        weight = tf.cast(tf.round((place - tf.floor(place)) * 256), tf.int32)
+        weight = weight[:, None, None] if axis == 0 else weight[:, None]
+        image = tf.gather(image, first, axis=axis) * (256 - weight) + (
+            tf.gather(image, second, axis=axis) * weight
+        )
+    return tf.bitwise.right_shift(image + (1 << 15), 16)
+
+
+def _recorded_in_graph(image: Any) -> Any:
+    """`decode(encode(image))` as TensorFlow ops: uint8 [side, side, 3]."""
+    import tensorflow as tf
+
+    data = tf.io.encode_jpeg(image, "rgb", JPEG_QUALITY, chroma_downsampling=False)
+    return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _is_jpeg(data: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.equal(tf.strings.substr(data, 0, 3), b"\xff\xd8\xff")
+
+
+def _decode_in_graph(data: Any, side: int) -> tuple[Any, Any]:
+    """A photo as stored, and its height and width in full: uint8 [H, W, 3], int32 [2].
+
+    A JPEG comes reduced as far as `load` lets it; the transparent pixels of a PNG become the
+    padding.
+    """
     import tensorflow as tf
 
     def png() -> Any:
         image = tf.cast(tf.io.decode_png(data, channels=4), tf.float32)
         opaque = image[..., 3:] / 255
-        return tf.round(image[..., :3] * opaque + PAD * (1 - opaque))
+        return whole(tf.cast(tf.round(image[..., :3] * opaque + PAD * (1 - opaque)), tf.uint8))
 
     def jpeg() -> Any:
-        image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-        return tf.cast(image, tf.float32)
+        shape = tf.io.extract_jpeg_shape(data)[:2]
+        far = tf.reduce_max(shape) >= [2 * side * ratio for ratio in _RATIOS[1:]]
+        reduced = [
+            lambda ratio=ratio: tf.io.decode_jpeg(
+                data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"
+            )
+            for ratio in _RATIOS
+        ]
+        return tf.switch_case(tf.reduce_sum(tf.cast(far, tf.int32)), reduced), shape
 
     def other() -> Any:
-        return tf.cast(tf.io.decode_image(data, channels=3, expand_animations=False), tf.float32)
+        return whole(tf.io.decode_image(data, channels=3, expand_animations=False))
 
-    start = tf.strings.substr(data, 0, 3)
-    kinds = [(tf.equal(start, b"\xff\xd8\xff"), jpeg), (tf.equal(start, b"\x89PN"), png)]
-    return tf.case(kinds, default=other)
+    def whole(image: Any) -> Any:
+        return image, tf.shape(image)[:2]
+
+    is_png = tf.equal(tf.strings.substr(data, 0, 3), b"\x89PN")
+    image, shape = tf.case([(_is_jpeg(data), jpeg), (is_png, png)], default=other)
+    return image, tf.ensure_shape(shape, [2])
 
 
 def _orientation_in_graph(data: Any) -> Any:

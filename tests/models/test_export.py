@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models import backbones, breed, examples, export, match
+from models import backbones, breed, examples, export, match, pixels
 
 SIDE = 32
 BREEDS = ["beagle", "husky", "borzoi", "basset", "pug", "collie", "saluki"]
@@ -120,13 +120,13 @@ def test_serving_default_says_what_classify_says(breed_model, photos):
     assert (np.array(BREEDS)[best[:, 0]] == np.char.decode(classes[:, 0].astype(bytes))).all()
 
 
-def test_the_saved_model_answers_as_the_network_does(breed_model, breed_net, picture, encoded):
-    image = picture(SIDE, SIDE)
-    expected = tf.nn.softmax(breed_net(image[None].astype(np.float32))).numpy()[0]
+def test_a_photo_is_answered_as_its_record_is_by_the_network(breed_model, breed_net, photos):
+    records = [pixels.decode(pixels.encode(pixels.load(photo, SIDE))) for photo in photos]
+    expected = tf.nn.softmax(breed_net(np.stack(records).astype(np.float32))).numpy()
+    rows = [examples.serialize({examples.ENCODED: photo}) for photo in photos]
 
-    row = examples.serialize({examples.ENCODED: encoded(image, "PNG")})
+    answer = served(breed_model, rows)["probabilities"].numpy()
 
-    answer = served(breed_model, [row])["probabilities"].numpy()[0]
     assert answer == pytest.approx(expected, abs=1e-5)
 
 
