@@ -1,7 +1,7 @@
 """Decode, orient, crop, pad and resize a photo: one definition, in two engines.
 
-`load` and `encode` are what ingestion runs (libjpeg-turbo and OpenCV); `fit_in_graph` is the same as
-TensorFlow ops, for the inside of a SavedModel. Both pad to a square with `PAD`, interpolate
+`load` and `encode` are what ingestion runs (libjpeg-turbo and OpenCV); `fit_in_graph` is the same
+as TensorFlow ops, for the inside of a SavedModel. Both pad to a square with `PAD`, interpolate
 bilinearly, and average several interpolated pixels where a photo shrinks far. Both compute in the
 same whole numbers, so that a JPEG that is served has, bit for bit, the pixels that its record has.
 """
