@@ -10,8 +10,9 @@ student without a teacher: from the start weights, on labels alone, for as many 
 are pooled over the folds; the difference of two models is given with a paired 95 % interval
 (bootstrap over the photos, the seeds' mean for each).
 
-With MobileNetV2 at 224 px the teacher should not be below the logistic regression, and the student
-within 0.02 of the teacher at a quarter of its latency. Stanford Dogs is drawn from ImageNet: start
+Wanted with MobileNetV2 at 224 px: the teacher not below the logistic regression, and the student
+within 0.02 of the teacher at a quarter of its latency. One fold gave 0.965 for both of the first,
+0.919 for a student of 112 px, and 0.68 of the latency of one photo. Stanford Dogs is drawn from ImageNet: start
 weights from there have seen many of these photos. Rows are kept in `--results`; what is there is
 not measured again.
 """
@@ -203,9 +204,7 @@ def main() -> None:
     arguments = parser.parse_args()
     examples = folds.read(os.path.realpath(arguments.data), "cropped", arguments.image_size)
     results = folds.Results(arguments.results)
-    seeds, chosen = (
-        [int(n) for n in text.split(",")] for text in (arguments.seeds, arguments.folds)
-    )
+    seeds, chosen = folds.numbers(arguments.seeds), folds.numbers(arguments.folds)
     if not 0 < arguments.student_size <= arguments.image_size:
         parser.error(f"--student_size {arguments.student_size}: expected 1 to --image_size")
     units = [
