@@ -12,9 +12,9 @@ are pooled over the folds; the difference of two models is given with a paired 9
 
 Wanted with MobileNetV2 at 224 px: the teacher not below the logistic regression, and the student
 within 0.02 of the teacher at a quarter of its latency. One fold gave 0.965 for both of the first,
-0.919 for a student of 112 px, and 0.68 of the latency of one photo. Stanford Dogs is drawn from ImageNet: start
-weights from there have seen many of these photos. Rows are kept in `--results`; what is there is
-not measured again.
+0.919 for a student of 112 px, and 0.68 of the latency of one photo. Stanford Dogs is drawn from
+ImageNet: start weights from there have seen many of these photos. Rows are kept in `--results`;
+what is there is not measured again.
 """
 
 import argparse

@@ -14,7 +14,8 @@ nearest other dog by the untrained backbone), and the expected calibration error
 with both kinds of pair weighing alike.
 
 With MPDD's 95 dogs and MobileNetV2 at 128 px recall@1 and mAP should be 0.07 or more above those
-of the untrained backbone; at 224 px one fold was 0.036 above. Rows are kept in `--results`; what is there is not measured again.
+of the untrained backbone; at 224 px one fold was 0.036 above. Rows are kept in `--results`; what is
+there is not measured again.
 """
 
 import argparse
