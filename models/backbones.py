@@ -33,15 +33,18 @@ class Backbone:
     symmetric: bool
     smallest: int = 32
 
-    def build(self, side: int) -> Any:
-        """Returns the keras.Model on images [N, side, side, 3] in [0, 255], with random weights."""
+    def build(self, side: int | None) -> Any:
+        """Returns the keras.Model on images [N, side, side, 3] in [0, 255], with random weights.
+
+        `side` None takes images of any size.
+        """
         import keras
 
         images = keras.Input((side, side, 3), name="images")
         scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(images) if self.symmetric else images
         return keras.Model(images, self._net(side)(scaled), name="backbone")
 
-    def _net(self, side: int) -> Any:
+    def _net(self, side: int | None) -> Any:
         import keras
 
         if self.application is None:
@@ -80,7 +83,7 @@ class Backbone:
             ) from error
 
 
-def _small_cnn(side: int) -> Any:
+def _small_cnn(side: int | None) -> Any:
     """Four plain convolution blocks, for drawn dogs and for tests.
 
     Batch normalisation forgets at 0.9 a step: with Keras' default a short training ends before

@@ -18,6 +18,7 @@ from models import (
     export,
     input_pipeline,
     losses,
+    mirror,
     tflite,
     tracking,
     training,
@@ -33,11 +34,15 @@ _REPRESENTATIVE = 128  # photos that the int8 ranges are taken from
 
 
 def breed_teacher(fn_args: Any) -> None:
-    """Trains the breed classifier on the whole picture."""
+    """Trains the breed classifier on the whole picture.
+
+    It answers for a photo both ways round: nobody waits for a teacher.
+    """
     job = Job.of(fn_args, "breed-teacher")
     with tracking.Tracker.from_environment("breed-teacher", job.settings) as tracker:
         net, history = train_teacher(job, tracker)
-        _finish(job, tracker, net, history, "spotted-breed-teacher")
+        served = mirror.mirrored(net, job.config.image_size)
+        _finish(job, tracker, net, served, history, "spotted-breed-teacher")
 
 
 def breed_student(fn_args: Any) -> None:
@@ -46,7 +51,7 @@ def breed_student(fn_args: Any) -> None:
     assert job.base is not None, "the graph gives the student its teacher"
     with tracking.Tracker.from_environment("breed-student", job.settings) as tracker:
         net, history = train_student(job, tracker)
-        _finish(job, tracker, net, history, "spotted-breed-student")
+        _finish(job, tracker, net, net, history, "spotted-breed-student")
 
 
 def train_teacher(job: Job, tracker: tracking.Tracker) -> tuple[keras.Model, dict[str, Any]]:
@@ -203,12 +208,16 @@ def _finish(
     job: Job,
     tracker: tracking.Tracker,
     net: keras.Model,
+    served: keras.Model,
     history: dict[str, Any],
     name: str,
 ) -> None:
-    """Exports, for the student to a phone as well, and tells what the net says of some photos."""
+    """Exports, for the student to a phone as well, and tells what is said of some photos.
+
+    What is saved for further training is `net`, what is served is `served`.
+    """
     breeds, side = breeds_of(job), job.config.image_size
-    export.BreedExport(net, side, breeds).save(job.serving)
+    export.BreedExport(served, side, breeds).save(job.serving)
     shown = _photos(job.val, side, _SHOWN)
     if "student" in history:
         representative = _photos(job.train, side, _REPRESENTATIVE)[0]
@@ -217,7 +226,7 @@ def _finish(
         history = {**history, "phone": phone}
     job.save(net, history)
     checkpoint.remove(job)
-    tracker.predictions(list(_predictions(net, breeds, *shown)))
+    tracker.predictions(list(_predictions(served, breeds, *shown)))
     tracker.model(job.serving, name)
 
 

@@ -12,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from models import losses
+from models import losses, mirror
+
+RIDGE = 3.0  # of the whitening, in mean variances
 
 _BY_PAIRS = {
     "supcon": losses.supervised_contrastive,
@@ -49,54 +51,69 @@ class GeneralisedMean(keras.layers.Layer):
         return ops.power(mean, 1.0 / self.power) * top[:, 0, 0]
 
 
-def encoder(backbone: keras.Model, side: int) -> keras.Model:
+def encoder(backbone: keras.Model, side: int | None) -> keras.Model:
     """Builds the encoder.
 
     Args:
       backbone: images [N, side, side, 3] in [0, 255] -> features [N, h, w, D].
-      side: of the images, pixels.
+      side: of the images, pixels; None takes any.
 
     Returns:
       keras.Model, images [N, side, side, 3] -> embedding [N, D], unit length.
     """
     images = keras.Input((side, side, 3), name="images")
     pooled = GeneralisedMean(name="pool")(backbone(images))
-    return keras.Model(
-        images, keras.layers.UnitNormalization(dtype="float32", name="embedding")(pooled)
-    )
+    return keras.Model(images, _unit(pooled, "embedding"))
 
 
-def mirrored(net: keras.Model) -> keras.Model:
-    """An encoder that looks at a photo and at its mirror image: twice the work, and fewer mistakes.
+def whitening(embeddings: np.ndarray, dogs: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """What makes the directions weigh less in which photos of one dog differ: pose, light, place.
 
-    A dog walks to the left as often as to the right, and its embedding should not know which.
+    Method: within-class covariance normalisation (Hatch et al., 2006, Interspeech), about the mean
+    of all photos. `RIDGE` holds it back where there are few dogs to learn it from.
 
     Args:
-      net: images [N, side, side, 3] -> embedding [N, D], unit length.
+      embeddings: float [N, D], unit length, of the training photos.
+      dogs: [N].
 
     Returns:
-      keras.Model of the same input and output; the mean of both embeddings, at unit length.
+      matrix float32 [D, D] and offset float32 [D]: embeddings @ matrix + offset is whitened.
     """
-    images = keras.Input(net.input_shape[1:], name="images")
-    both = keras.layers.Add(dtype="float32")([net(images), net(_Mirror(name="mirror")(images))])
-    return keras.Model(
-        images, keras.layers.UnitNormalization(dtype="float32", name="embedding")(both)
-    )
+    _, dog, counts = np.unique(np.asarray(dogs), return_inverse=True, return_counts=True)
+    sums = np.zeros((len(counts), embeddings.shape[1]))
+    np.add.at(sums, dog, embeddings)
+    within = embeddings - (sums / counts[:, None])[dog]
+    variances, directions = np.linalg.eigh(within.T @ within / len(within))
+    least = max(variances.mean(), 1e-12)
+    scales = np.sqrt(least / (np.maximum(variances, 0.0) + RIDGE * least))
+    matrix = (directions * scales) @ directions.T
+    offset = -embeddings.mean(axis=0) @ matrix
+    return matrix.astype(np.float32), offset.astype(np.float32)
 
 
-@keras.saving.register_keras_serializable("spotted")
-class _Mirror(keras.layers.Layer):
-    """Swaps left and right."""
+def whitened(net: keras.Model, matrix: np.ndarray, offset: np.ndarray) -> keras.Model:
+    """Puts a `whitening` behind an encoder, at unit length again; it does not train."""
+    layer = keras.layers.Dense(len(offset), trainable=False, dtype="float32", name="whitening")
+    model = keras.Model(net.input, _unit(layer(net.output), "whitened"))
+    layer.set_weights([matrix, offset])
+    return model
 
-    def call(self, images: Any) -> Any:
-        return ops.flip(images, axis=2)
+
+def served(net: keras.Model, side: int, sizes: Sequence[int] = ()) -> keras.Model:
+    """An encoder that looks at each photo more than once: `mirror.mirrored`, at unit length."""
+    looks = mirror.mirrored(net, side, sizes)
+    return keras.Model(looks.input, _unit(looks.output, "embedding"))
+
+
+def _unit(vectors: Any, name: str) -> Any:
+    return keras.layers.UnitNormalization(dtype="float32", name=name)(vectors)
 
 
 def untrained(backbone: keras.Model, side: int) -> keras.Model:
     """The encoder that a trained one has to beat: the start weights, averaged, unit length."""
     images = keras.Input((side, side, 3), name="images")
     pooled = keras.layers.GlobalAveragePooling2D(dtype="float32")(backbone(images))
-    return keras.Model(images, keras.layers.UnitNormalization(dtype="float32")(pooled))
+    return keras.Model(images, _unit(pooled, "embedding"))
 
 
 class Siamese(keras.Model):

@@ -31,7 +31,8 @@ PHOTOS_PER_DOG = {"pretrained": 8, "scratch": 4}
 VIEWS = "identity"  # augmentation policy
 NEIGHBOURS = 7
 MOVING, RATE = 0.6, 3e-4  # of a backbone that starts from weights
-BLEND = 0.75  # of the way from there
+BLEND = 0.5  # of the way from there
+LARGER = 9 / 7  # side of the larger picture that is looked at, to that of training
 CALIBRATION_PHOTOS = 2000  # two million pairs say enough about two numbers
 _SHOWN = 32  # pairs among the sample predictions
 _WORDS = {True: "same dog", False: "different dogs"}
@@ -61,7 +62,8 @@ class Trained:
 
     Attributes:
       net: the encoder, in float32, with its best weights.
-      served: what is served of it: the same, looking at each photo both ways round.
+      served: what is served of it: the same, looking at each photo both ways round; one that was
+        fine-tuned at two sizes, and whitened.
       calibration: scale and offset of the probability of "same dog".
       history: the curves, the calibration, and its reliability on `val`.
     """
@@ -73,7 +75,11 @@ class Trained:
 
 
 def train(job: Job, tracker: tracking.Tracker) -> Trained:
-    """Trains the encoder, and calibrates it on the dogs of `val`."""
+    """Trains the encoder, and calibrates it on the dogs of `val`.
+
+    A fine-tuning sees its embeddings whitened (`match.whitening`), as they will be served, and so
+    does not spend itself on what a matrix can do.
+    """
     config = job.config
     side, photos = (
         config.image_size,
@@ -88,12 +94,14 @@ def train(job: Job, tracker: tracking.Tracker) -> Trained:
         return match.encoder(_backbone(job), side)
 
     with devices.devices(shared=False):
-        net = build()
-        start = net.get_weights()
-        embed = devices.inference(net)
-        alike = _alike(job, embed, records)
-        identities = len({record.dog_id for record in records})
-        model = match.Siamese(net, config.loss, identities)
+        net = trained = build()
+        start, alike = net.get_weights(), None
+        if config.pretrained:
+            embeddings = _of_train(net, job)
+            alike = _alike(embeddings, records)
+            trained = match.whitened(net, *match.whitening(embeddings, _dogs(records)))
+        embed = devices.inference(trained)
+        model = match.Siamese(trained, config.loss, len(set(_dogs(records))))
 
         def score() -> tuple[str, float]:
             precision = match.mean_average_precision(embedded(embed, val), names)
@@ -111,13 +119,37 @@ def train(job: Job, tracker: tracking.Tracker) -> Trained:
     net = devices.plain(net, build)
     if config.pretrained:
         net.set_weights(blend(start, net.get_weights()))
-    served = match.mirrored(net)
+    served = _finished(net, job, records) if config.pretrained else match.served(net, side)
     fitted, told = _calibrate(embedded(devices.inference(served), val), names)
     return Trained(net, served, fitted, {**history, **told})
 
 
+def _finished(net: keras.Model, job: Job, records: Sequence[examples.Record]) -> keras.Model:
+    """What is served of an encoder that was fine-tuned.
+
+    It looks both ways, at the picture and at a larger one: in training a part of every photo was
+    cut out and enlarged, so dogs were larger (Touvron et al., 2019, arXiv:1906.06423). Its
+    embeddings are whitened with the training photos.
+    """
+    side = job.config.image_size
+    look = match.encoder(backbones.get(job.config.backbone).build(None), None)
+    look.set_weights(net.get_weights())
+    looks = match.served(look, side, (side, round(side * LARGER)))
+    return match.whitened(looks, *match.whitening(_of_train(looks, job), _dogs(records)))
+
+
+def _of_train(net: keras.Model, job: Job) -> np.ndarray:
+    """The embeddings of the training photos, float [N, D], in the order of their records."""
+    photos = input_pipeline.labelled(job.train, job.config.image_size, job.config.batch_size)
+    return embedded(devices.inference(net), photos)
+
+
+def _dogs(records: Sequence[examples.Record]) -> list[str]:
+    return [record.dog_id for record in records]
+
+
 def blend(start: Sequence[np.ndarray], trained: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The weights on the way from the start to the end of a fine-tuning, most of it behind.
+    """The weights half-way from the start to the end of a fine-tuning.
 
     Between the two lies an encoder that knows the training dogs less by heart and others better
     (Wortsman et al., 2022, arXiv:2109.01903).
@@ -153,14 +185,12 @@ def embedded(embed: Callable[[Any], np.ndarray], batches: Any) -> np.ndarray:
 
 
 def _alike(
-    job: Job, embed: Callable[[Any], np.ndarray], records: Sequence[examples.Record]
+    embeddings: np.ndarray, records: Sequence[examples.Record]
 ) -> Mapping[str, Sequence[str]] | None:
     """Each dog's most alike dogs by the start weights, unless every dog has a breed."""
-    if not job.config.pretrained or all(record.label >= 0 for record in records):
+    if all(record.label >= 0 for record in records):
         return None
-    photos = input_pipeline.labelled(job.train, job.config.image_size, job.config.batch_size)
-    names = [record.dog_id for record in records]
-    return match.neighbours(embedded(embed, photos), names, NEIGHBOURS)
+    return match.neighbours(embeddings, _dogs(records), NEIGHBOURS)
 
 
 def _calibrate(

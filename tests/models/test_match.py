@@ -1,6 +1,7 @@
 import ast
 import contextlib
 import itertools
+import math
 import re
 import subprocess
 import sys
@@ -414,3 +415,39 @@ def test_training_goes_on_from_saved_weights_of_the_whole_model(tmp_path):
 
     loss = [float(model.compute_loss(y=dogs, y_pred=net_output)) for model in (first, second)]
     assert loss[0] == loss[1]
+
+
+def test_whitening_by_hand():
+    """Dogs at (0, 0) and (4, 2), whose photos differ by 1 along the first axis, 0 on the other.
+
+    The variances within are 1 and 0, their mean is 1/2; behind a ridge of 3 of it the scales are
+    sqrt(0.5 / 2.5) and sqrt(0.5 / 1.5), about the mean of the photos at (2, 1).
+    """
+    photos = np.array([[-1.0, 0.0], [1.0, 0.0], [3.0, 2.0], [5.0, 2.0]])
+
+    matrix, offset = match.whitening(photos, ["a", "a", "b", "b"])
+
+    scales = [math.sqrt(1 / 5), math.sqrt(1 / 3)]
+    assert matrix == pytest.approx(np.diag(scales), abs=1e-6)
+    assert offset == pytest.approx([-2 * scales[0], -scales[1]], abs=1e-6)
+
+
+def test_whitening_weighs_nothing_where_no_dog_has_two_photos():
+    matrix, offset = match.whitening(np.eye(3), ["a", "b", "c"])
+
+    assert matrix == pytest.approx(np.eye(3) * matrix[0, 0], abs=1e-6)
+    assert matrix[0, 0] > 0
+    assert np.isfinite(offset).all()
+
+
+def test_a_whitened_encoder_applies_what_was_fitted_and_does_not_train_it():
+    net = match.encoder(backbones.get("small_cnn").build(32), 32)
+    images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
+    matrix, offset = np.random.default_rng(1).normal(size=(128, 128)), np.linspace(-1, 1, 128)
+
+    whitened = match.whitened(net, matrix, offset)
+
+    expected = net(images).numpy() @ matrix + offset
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    assert whitened(images).numpy() == pytest.approx(expected, abs=1e-4)
+    assert len(whitened.trainable_weights) == len(net.trainable_weights)

@@ -3,6 +3,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from models import backbones, job, match, match_training
 from models.examples import Record
@@ -10,10 +11,10 @@ from models.examples import Record
 SIDE = 32
 
 
-def test_a_blend_lies_three_quarters_of_the_way_from_the_start():
+def test_a_blend_lies_half_way_from_the_start():
     start, trained = [np.array([0.0, 4.0])], [np.array([1.0, 0.0])]
 
-    assert match_training.blend(start, trained)[0].tolist() == [0.75, 1.0]
+    assert match_training.blend(start, trained)[0].tolist() == [0.5, 2.0]
 
 
 @pytest.fixture(scope="module")
@@ -27,22 +28,44 @@ def images():
     return np.random.default_rng(0).uniform(0, 255, (3, SIDE, SIDE, 3)).astype(np.float32)
 
 
-def test_a_mirrored_encoder_gives_the_mean_of_both_ways_at_unit_length(encoder, images):
+def test_a_served_encoder_gives_the_mean_of_both_ways_at_unit_length(encoder, images):
     both = encoder(images).numpy() + encoder(images[:, :, ::-1]).numpy()
     expected = both / np.linalg.norm(both, axis=1, keepdims=True)
 
-    assert np.allclose(match.mirrored(encoder)(images), expected, atol=1e-5)
+    assert np.allclose(match.served(encoder, SIDE)(images), expected, atol=1e-5)
 
 
-def test_a_mirrored_encoder_does_not_tell_a_photo_from_its_mirror_image(encoder, images):
-    served = match.mirrored(encoder)
+def test_a_served_encoder_does_not_tell_a_photo_from_its_mirror_image(encoder, images):
+    served = match.served(encoder, SIDE)
 
     assert np.allclose(served(images), served(images[:, :, ::-1]), atol=1e-5)
     assert not np.allclose(encoder(images), encoder(images[:, :, ::-1]), atol=1e-3)
 
 
-def test_a_mirrored_encoder_comes_back_from_its_file(encoder, images, tmp_path):
-    served = match.mirrored(encoder)
+def test_an_encoder_looks_at_every_size_with_the_same_weights(images):
+    net = match.encoder(backbones.get("small_cnn").build(None), None)
+    larger = tf.image.resize(images, (40, 40))
+
+    served = match.served(net, SIDE, (SIDE, 40))(images)
+
+    looks = [net(view) for x in (images, larger) for view in (x, x[:, :, ::-1])]
+    assert np.allclose(served, keras.utils.normalize(np.sum(looks, axis=0)), atol=1e-5)
+    assert not np.allclose(served, match.served(net, SIDE)(images), atol=1e-3)
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "mobilenet_v3_small", "efficientnet_v2_b0"])
+def test_a_backbone_of_any_size_answers_as_one_of_that_size(backbone, images):
+    fixed, free = (backbones.get(backbone).build(side) for side in (SIDE, None))
+    free.set_weights(fixed.get_weights())
+
+    answer = fixed(images, training=False).numpy()
+
+    assert answer.std() > 0
+    assert np.allclose(free(images, training=False), answer, atol=1e-3 * answer.std())
+
+
+def test_a_served_encoder_comes_back_from_its_file(encoder, images, tmp_path):
+    served = match.whitened(match.served(encoder, SIDE), 2 * np.eye(128), np.ones(128))
 
     served.save(tmp_path / "model.keras")
 
@@ -102,34 +125,13 @@ def record(number, label):
     )
 
 
-@pytest.fixture
-def task(tmp_path, write_split, picture):
-    from models import examples, pixels
-
-    rows = [
-        examples.serialize({examples.ENCODED: pixels.encode(picture(SIDE, SIDE, seed))})
-        for seed in range(4)
-    ]
-    split = write_split(tmp_path / "train", rows)
-    return job.Job(CONFIG, split, split, None, "", "")
-
-
-def ask(images):
-    return np.eye(4, 4, dtype=np.float32)[: len(images)]
-
-
-def test_look_alikes_are_found_where_a_dog_has_no_breed(task):
+def test_look_alikes_are_found_where_a_dog_has_no_breed():
     mixed = [record(number, label) for number, label in enumerate((3, 3, -1, 3))]
 
-    alike = match_training._alike(task, ask, mixed)
+    alike = match_training._alike(np.eye(4), mixed)
 
     assert set(alike) == {"dog-0", "dog-1", "dog-2", "dog-3"}
 
 
-def test_where_every_dog_has_a_breed_and_from_scratch_no_look_alikes_are_looked_for(task):
-    bred = [record(number, 3) for number in range(4)]
-    scratch = dataclasses.replace(task, config=dataclasses.replace(CONFIG, pretrained=False))
-    unknown = [record(number, -1) for number in range(4)]
-
-    assert match_training._alike(task, ask, bred) is None
-    assert match_training._alike(scratch, ask, unknown) is None
+def test_where_every_dog_has_a_breed_no_look_alikes_are_looked_for():
+    assert match_training._alike(np.eye(4), [record(number, 3) for number in range(4)]) is None

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfx import v1 as tfx
 
 from models import (
+    breed,
     breed_training,
     checkpoint,
     examples,
@@ -242,3 +243,13 @@ def test_a_tracker_is_told_what_decided_a_training_and_no_places(data, teacher):
     assert settings["base"].endswith(teacher.name)
     assert not {"vocabulary", "loss", "code"} & set(settings)
     assert not [value for value in settings.values() if str(value).startswith("/")]
+
+
+def test_a_teacher_is_served_both_ways_round_and_saved_as_it_was_trained(teacher):
+    images = np.random.default_rng(0).uniform(0, 255, (2, SIDE, SIDE, 3)).astype(np.float32)
+    net = job.load_keras(str(teacher), {"TrainedClassesOnly": breed.TrainedClassesOnly})
+
+    answer = served(teacher, "logits", images=images)["logits"]
+
+    both = [net(views, training=False) for views in (images, images[:, :, ::-1])]
+    assert answer == pytest.approx(np.mean(both, axis=0), rel=1e-4, abs=1e-4)
