@@ -181,7 +181,7 @@ def _add_student(group: argparse._ArgumentGroup) -> None:
         "--student_size",
         type=int,
         metavar="N",
-        help="side of the picture that the student's backbone sees, pixels (default: 5/8 of "
+        help="side of the picture that the student's backbone sees, pixels (default: 2/3 of "
         "--image_size)",
     )
     group.add_argument(

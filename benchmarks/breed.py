@@ -109,25 +109,28 @@ def train(unit: dict[str, Any], arguments: Any, folder: str, place: dict[str, st
     return {"teacher": both, "student": student, "alone": alone}, history["student"]
 
 
-def milliseconds(nets: dict[str, Any], photos: np.ndarray) -> dict[str, float]:
-    """The median time of one photo through each network, as TFLite on one thread, in turn."""
+def lite(net: Any) -> Any:
+    """A TFLite interpreter of a network, in float32 on one thread, for one photo at a time."""
     import tensorflow as tf
 
-    asked = {}
-    for name, net in nets.items():
-        split = (net.trainable_variables, net.non_trainable_variables)
-        values = [[variable.numpy() for variable in variables] for variables in split]
+    split = (net.trainable_variables, net.non_trainable_variables)
+    values = [[variable.numpy() for variable in variables] for variables in split]
 
-        def answer(images: Any, net: Any = net, values: Any = values) -> Any:
-            weights = [[tf.constant(value) for value in part] for part in values]
-            return net.stateless_call(*weights, images, training=False)[0]
+    def answer(images: Any) -> Any:
+        weights = [[tf.constant(value) for value in part] for part in values]
+        return net.stateless_call(*weights, images, training=False)[0]
 
-        images = tf.TensorSpec([1, *photos.shape[1:]], tf.float32)
-        frozen = tf.function(answer).get_concrete_function(images)
-        model = tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module()).convert()
-        interpreter = tf.lite.Interpreter(model_content=model, num_threads=1)
-        interpreter.allocate_tensors()
-        asked[name] = interpreter
+    images = tf.TensorSpec([1, *net.input_shape[1:]], tf.float32)
+    frozen = tf.function(answer).get_concrete_function(images)
+    model = tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module()).convert()
+    interpreter = tf.lite.Interpreter(model_content=model, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def milliseconds(nets: dict[str, Any], photos: np.ndarray) -> dict[str, float]:
+    """The median time of one photo through each network as TFLite, in turn."""
+    asked = {name: lite(net) for name, net in nets.items()}
     taken: dict[str, list[float]] = {name: [] for name in nets}
     for photo in photos:
         for name, interpreter in asked.items():
@@ -225,8 +228,8 @@ def main() -> None:
     parser.add_argument("--weights", required=True, help="the backbone's start weights")
     parser.add_argument("--backbone", default="mobilenet_v2")
     parser.add_argument("--student", default="mobilenet_v2", help="the student's backbone")
-    parser.add_argument("--student_size", type=int, default=160)
-    parser.add_argument("--image_size", type=int, default=256)
+    parser.add_argument("--student_size", type=int, default=192)
+    parser.add_argument("--image_size", type=int, default=288)
     parser.add_argument("--epochs", type=int, default=12, help="the teacher's")
     parser.add_argument("--student_epochs", type=int, default=12)
     parser.add_argument("--student_augment", default="light", help="as --augment of a run")

@@ -27,7 +27,7 @@ from models import (
 from models.job import Job, load_keras, start_weights
 
 TEACHER_RATE = 5e-5  # of a backbone whose features serve breeds well as they are
-STUDENT_RATE = 2e-4  # of one that has to learn to see smaller pictures
+STUDENT_RATE = 1e-4  # of one that has to learn to see smaller pictures
 TEACHER = "teacher"  # as the start of its student
 _SHOWN = 32  # photos among the sample predictions
 _REPRESENTATIVE = 128  # photos that the int8 ranges are taken from

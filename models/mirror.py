@@ -23,7 +23,7 @@ def mirrored(net: keras.Model, side: int, sizes: Sequence[int] = ()) -> keras.Mo
     """
     images = keras.Input((side, side, 3), name="images")
     seen = [_resized(images, side, size) for size in sizes or (side,)]
-    answers = [net(view) for image in seen for view in (image, _Mirror()(image))]
+    answers = [net(view) for image in seen for view in (image, Mirror()(image))]
     return keras.Model(images, keras.layers.Average(dtype="float32")(answers))
 
 
@@ -33,8 +33,9 @@ def _resized(images: Any, side: int, size: int) -> Any:
 
 
 @keras.saving.register_keras_serializable("spotted")
-class _Mirror(keras.layers.Layer):
+class Mirror(keras.layers.Layer):
     """Swaps left and right."""
 
     def call(self, images: Any) -> Any:
+        """Images [N, h, w, 3] -> the same, seen from behind the picture."""
         return ops.flip(images, axis=2)

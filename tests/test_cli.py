@@ -93,11 +93,11 @@ def test_what_is_not_said_of_the_student_follows_from_the_teacher():
         settings = local_runner.read_settings(local_runner.parser().parse_args(flags))
         return settings.student, settings.student_size, settings.student_weights
 
-    assert student() == ("small_cnn", 40, "")
-    assert student("--data", "photos") == ("efficientnet_v2_b0", 140, "")
-    assert student("--image_size", "90", "--backbone", "mobilenet_v2") == ("mobilenet_v2", 56, "")
-    assert student("--student", "mobilenet_v2") == ("mobilenet_v2", 40, "imagenet")
-    assert student("--data", "photos", "--student", "small_cnn") == ("small_cnn", 140, "none")
+    assert student() == ("small_cnn", 42, "")
+    assert student("--data", "photos") == ("efficientnet_v2_b0", 149, "")
+    assert student("--image_size", "90", "--backbone", "mobilenet_v2") == ("mobilenet_v2", 60, "")
+    assert student("--student", "mobilenet_v2") == ("mobilenet_v2", 42, "imagenet")
+    assert student("--data", "photos", "--student", "small_cnn") == ("small_cnn", 149, "none")
     assert student(
         "--student", "mobilenet_v2", "--student_size", "40", "--student_weights", "none"
     ) == ("mobilenet_v2", 40, "none")
@@ -151,7 +151,7 @@ def test_a_folder_without_runs_has_no_versions_and_is_not_made(tmp_path):
         (["--weights", "other.h5"], ["--weights", "holds 12 weights", "small_cnn", "186,464"]),
         (["--weights", "imagenet"], ["--weights imagenet", "small_cnn has none"]),
         (["--image_size", "63"], ["--image_size 63", "even"]),
-        (["--image_size", "32"], ["--image_size 32", "at least 52"]),
+        (["--image_size", "32"], ["--image_size 32", "at least 48"]),
         (["--image_size", "4096"], ["--image_size 4096", "1024 or less"]),
         (["--epochs", "0"], ["--epochs 0"]),
         (["--epoch", "3"], ["unrecognized arguments: --epoch"]),
@@ -187,7 +187,7 @@ def test_a_folder_without_runs_has_no_versions_and_is_not_made(tmp_path):
         (["--student_size", "16"], ["--student_size 16", "small_cnn needs at least 32"]),
         (["--student_size", "0"], ["--student_size 0", "pixels"]),
         (["--student_size", "-1"], ["--student_size -1", "at least 32"]),
-        (["--image_size", "100", "--student", "inception_resnet_v2"], ["takes 75", "120"]),
+        (["--image_size", "100", "--student", "inception_resnet_v2"], ["takes 75", "113"]),
         (["--student_weights", "none"], ["--student_weights none", "its teacher", "--student"]),
         (
             ["--teacher", "teacher", "--student_weights", "none"],

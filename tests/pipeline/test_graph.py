@@ -294,10 +294,10 @@ def test_a_teacher_from_elsewhere_takes_the_place_of_the_one_that_is_trained():
     assert producer(nodes, "Evaluator_breed_teacher", "model") == "Teacher"
 
 
-def test_a_student_sees_five_eighths_of_the_side_and_starts_from_its_teacher(nodes):
+def test_a_student_sees_two_thirds_of_the_side_and_starts_from_its_teacher(nodes):
     config = told(nodes, "breed_student")
 
-    assert (config["backbone"], config["side"]) == ("small_cnn", 40)
+    assert (config["backbone"], config["side"]) == ("small_cnn", 42)
     assert (config["start"], config["pretrained"]) == ("teacher", False)
 
 
