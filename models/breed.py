@@ -73,13 +73,14 @@ def classifier(
 
 
 def _smaller(images: Any, side: int, wanted: int) -> Any:
-    """Averages whole blocks of pixels as far as they fit, and interpolates the rest."""
-    block = side // wanted
-    if block > 1:
-        images = keras.layers.AveragePooling2D(block)(images)
-    if side // block != wanted:
-        images = keras.layers.Resizing(wanted, wanted)(images)
-    return images
+    """Averages whole blocks of pixels, of the images enlarged to a multiple of the wanted side.
+
+    (Keras' Resizing would put the backbone behind it in training mode wherever nobody says which.)
+    """
+    block = -(-side // wanted)
+    if side != block * wanted:
+        images = ops.image.resize(images, (block * wanted, block * wanted))
+    return keras.layers.AveragePooling2D(block)(images) if block > 1 else images
 
 
 def balance(labels: Sequence[int], classes: int) -> np.ndarray:

@@ -122,8 +122,7 @@ def _backbone(name: str, side: int, weights: str) -> keras.Model:
 
 def _weights_of(model_folder: str) -> list[np.ndarray]:
     """The weights of a classifier that was trained here."""
-    layers = {"TrainedClassesOnly": breed.TrainedClassesOnly}
-    weights: list[np.ndarray] = load_keras(model_folder, layers).get_weights()
+    weights: list[np.ndarray] = load_keras(model_folder).get_weights()
     return weights
 
 
@@ -217,17 +216,19 @@ def _finish(
     What is saved for further training is `net`, what is served is `served`.
     """
     breeds, side = breeds_of(job), job.config.image_size
-    export.BreedExport(served, side, breeds).save(job.serving)
     shown = _photos(job.val, side, _SHOWN)
+    exported = export.BreedExport(served, side, breeds)
+    exported.save(job.serving)
+    exported.check(job.serving, job.val)
     if "student" in history:
         representative = _photos(job.train, side, _REPRESENTATIVE)[0]
         val = _photos(job.val, side, _REPRESENTATIVE)[0]
         phone = tflite.export(net, side, breeds, representative, val, job.serving)
         history = {**history, "phone": phone}
     job.save(net, history)
-    checkpoint.remove(job)
-    tracker.predictions(list(_predictions(served, breeds, *shown)))
+    tracker.predictions(lambda: _predictions(served, breeds, *shown))
     tracker.model(job.serving, name)
+    checkpoint.remove(job)
 
 
 def _photos(split: str, side: int, count: int) -> tuple[np.ndarray, np.ndarray]:

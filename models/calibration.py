@@ -8,6 +8,12 @@ PULL = 1e-3  # towards a flat curve, in standard deviations of the cosine
 STEPS = 50  # of Newton's method; a handful do
 
 
+def probability(cosines: np.ndarray, fit: tuple[float, float]) -> np.ndarray:
+    """P(same dog) = sigmoid(scale * cosine + offset), float [P], of what `calibrate` fitted."""
+    scale, offset = fit
+    return np.asarray(1 / (1 + np.exp(-(scale * np.asarray(cosines) + offset))))
+
+
 def balanced(same: np.ndarray) -> np.ndarray:
     """Weights under which pairs of the same dog and of different dogs sum to a half each.
 

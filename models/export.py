@@ -4,15 +4,19 @@ Every signature that takes encoded photos works through its batch in chunks, so 
 bounded however many rows a caller sends (TFMA sends up to 1,000).
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from models import examples, pixels
+from models import examples, input_pipeline, pixels
 
 CHUNK = 32
+CHECKED = 16  # photos that a saved model is asked about again
+TOLERANCE = 1e-3  # of a probability, or of a coordinate of a unit vector
 STRINGS = tf.TensorSpec([None], tf.string)
 PAIR = {"image_a": "image_a/encoded", "image_b": "image_b/encoded"}
 
@@ -56,6 +60,26 @@ class _Exported(tf.Module):
     def _save(self, folder: str, signatures: dict[str, Any]) -> None:
         tf.saved_model.save(self, folder, signatures=signatures)
 
+    def check(self, folder: str, split: str) -> None:
+        """Loads what was saved, and asks it about photos that the network is asked about as well.
+
+        Args:
+          folder: the SavedModel's.
+          split: records; their first `CHECKED` photos are asked about, from their bytes on.
+
+        Raises:
+          RuntimeError: the answers differ by more than `TOLERANCE`, or are no numbers.
+        """
+        records = [data for _, data in itertools.islice(examples.scan(split), CHECKED)]
+        images = next(iter(input_pipeline.labelled(split, self.side, CHECKED)))[0]
+        given = self._given(tf.saved_model.load(folder).signatures, tf.constant(records))
+        difference = np.abs(given - self._expected(self._run(images))).max()
+        if not difference <= TOLERANCE:
+            raise RuntimeError(
+                f"{folder} answers otherwise than the network that was saved there: {difference:g} "
+                f"apart on {len(records)} photos of {split}, {TOLERANCE:g} is allowed"
+            )
+
 
 class BreedExport(_Exported):
     """The breed model as it is served.
@@ -82,6 +106,12 @@ class BreedExport(_Exported):
         """Encoded photos [N] -> the five likeliest `classes` [N, 5] and `probabilities` [N, 5]."""
         best = tf.math.top_k(tf.nn.softmax(self._outputs(image_bytes)), k=5)
         return {"classes": tf.gather(self.breeds, best.indices), "probabilities": best.values}
+
+    def _given(self, signatures: Any, records: tf.Tensor) -> tf.Tensor:
+        return signatures["serving_default"](serialized=records)["probabilities"]
+
+    def _expected(self, outputs: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(outputs)
 
     def save(self, folder: str) -> None:
         """Writes the SavedModel; `logits` answers whole batches of photos cut and resized already.
@@ -135,6 +165,14 @@ class MatchExport(_Exported):
     def compare(self, image_bytes_a: tf.Tensor, image_bytes_b: tf.Tensor) -> dict[str, tf.Tensor]:
         """Encoded photos [N] and [N] -> `same_dog` [N], a calibrated probability."""
         return self._same_dog(self._outputs(image_bytes_a), self._outputs(image_bytes_b))
+
+    def _given(self, signatures: Any, records: tf.Tensor) -> tf.Tensor:
+        feature = {examples.ENCODED: tf.io.FixedLenFeature([], tf.string)}
+        image_bytes = tf.io.parse_example(records, feature)[examples.ENCODED]
+        return signatures["embed"](image_bytes=image_bytes)["embedding"]
+
+    def _expected(self, outputs: tf.Tensor) -> tf.Tensor:
+        return outputs
 
     def save(self, folder: str) -> None:
         """Writes the SavedModel; `score` compares two kept embeddings without their photos."""

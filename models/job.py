@@ -110,7 +110,7 @@ class Job:
     @property
     def settings(self) -> dict[str, Any]:
         """What decided the training, for people: what says nothing and places are left out."""
-        told = {name: value for name, value in vars(self.config).items() if value not in ("", 0)}
+        told = {name: value for name, value in vars(self.config).items() if value or value is False}
         told |= {"seed": self.config.seed, "base": _last(self.base or "nothing")}
         told |= {"start": _last(self.config.start)} if self.config.start else {}
         return {name: value for name, value in told.items() if name != "vocabulary"}
@@ -128,10 +128,11 @@ def _last(path: str) -> str:
     return "/".join(path.rstrip("/").split("/")[-3:])
 
 
-def load_keras(model_folder: str, layers: Mapping[str, type]) -> keras.Model:
+def load_keras(model_folder: str) -> keras.Model:
     """Loads the trainable network of a model artifact, with the project's own layers in it."""
-    path = os.path.join(model_folder, KERAS_MODEL)
-    model: keras.Model = keras.saving.load_model(path, custom_objects=dict(layers))
+    from models import breed, match  # noqa: F401  # which register them
+
+    model: keras.Model = keras.saving.load_model(os.path.join(model_folder, KERAS_MODEL))
     return model
 
 

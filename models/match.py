@@ -9,7 +9,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from models import losses, mirror
@@ -175,12 +174,8 @@ class Siamese(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """The loss of a batch: float32 scalar.
-
-        Keras adds the gradients of all replicas up, so each gives its share of the mean.
-        """
-        parts = [self._part(part, y, y_pred, training) for part in self.parts]
-        return sum(parts) / tf.distribute.get_strategy().num_replicas_in_sync
+        """The loss of a batch: float32 scalar."""
+        return sum(self._part(part, y, y_pred, training) for part in self.parts)
 
     def _part(self, name: str, dogs: Any, embeddings: Any, training: bool) -> Any:
         if name != "arcface":

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from models import (
     backbones,
-    breed,
     calibration,
     checkpoint,
     devices,
@@ -33,7 +32,7 @@ NEIGHBOURS = 7
 MOVING, RATE = 0.6, 3e-4  # of a backbone that starts from weights
 BLEND = 0.5  # of the way from there
 LARGER = 9 / 7  # side of the larger picture that is looked at, to that of training
-CALIBRATION_PHOTOS = 2000  # two million pairs say enough about two numbers
+COMPARED_PHOTOS = 2000  # of `val` with each other: two million pairs say enough
 _SHOWN = 32  # pairs among the sample predictions
 _WORDS = {True: "same dog", False: "different dogs"}
 
@@ -47,13 +46,15 @@ def match_model(fn_args: Any) -> None:
     job = Job.of(fn_args, "match")
     with tracking.Tracker.from_environment("match", job.settings) as tracker:
         trained = train(job, tracker)
-        export.MatchExport(trained.served, job.config.image_size, *trained.calibration).save(
-            job.serving
-        )
+        side = job.config.image_size
+        shown = next(iter(input_pipeline.labelled(job.val, side, 2 * _SHOWN)))[0].numpy()
+        exported = export.MatchExport(trained.served, side, *trained.calibration)
+        exported.save(job.serving)
+        exported.check(job.serving, job.val)
         job.save(trained.net, trained.history)
-        checkpoint.remove(job)
-        tracker.predictions(list(_predictions(job, trained)))
+        tracker.predictions(lambda: _predictions(job, trained, shown))
         tracker.model(job.serving, "spotted-match")
+        checkpoint.remove(job)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +89,8 @@ def train(job: Job, tracker: tracking.Tracker) -> Trained:
     dogs = max(2, config.batch_size // photos)
     records = [record for record, _ in examples.scan(job.train)]
     val = input_pipeline.labelled(job.val, side, config.batch_size)
-    names = [record.dog_id for record, _ in examples.scan(job.val)]
+    names = _dogs([record for record, _ in examples.scan(job.val)])
+    check(names)
 
     def build() -> keras.Model:
         return match.encoder(_backbone(job), side)
@@ -104,7 +106,7 @@ def train(job: Job, tracker: tracking.Tracker) -> Trained:
         model = match.Siamese(trained, config.loss, len(set(_dogs(records))))
 
         def score() -> tuple[str, float]:
-            precision = match.mean_average_precision(embedded(embed, val), names)
+            precision = _precision(embedded(embed, val), names)
             return f"val mAP {precision:.3f}", precision
 
         steps = max(1, len(records) // config.batch_size)
@@ -122,6 +124,24 @@ def train(job: Job, tracker: tracking.Tracker) -> Trained:
     served = _finished(net, job, records) if config.pretrained else match.served(net, side)
     fitted, told = _calibrate(embedded(devices.inference(served), val), names)
     return Trained(net, served, fitted, {**history, **told})
+
+
+def check(dogs: Sequence[str]) -> None:
+    """Sees to it that there are pairs of both kinds to choose an epoch and to calibrate by.
+
+    Args:
+      dogs: of all photos of `val`.
+
+    Raises:
+      ValueError: there are not.
+    """
+    counts = np.unique(np.asarray(dogs), return_counts=True)[1]
+    if len(counts) < 2 or counts.max() < 2:
+        raise ValueError(
+            f"the match model needs two dogs in val, and two photos of one of them: found "
+            f"{len(counts)} dogs with {counts.max(initial=0)} photos or fewer each; add dogs, or "
+            "photos of those that are there"
+        )
 
 
 def _finished(net: keras.Model, job: Job, records: Sequence[examples.Record]) -> keras.Model:
@@ -171,8 +191,7 @@ def _backbone(job: Job) -> keras.Model:
     registered = backbones.get(job.config.backbone)
     backbone = registered.build(job.config.image_size)
     if job.base and tf.io.gfile.exists(os.path.join(job.base, KERAS_MODEL)):
-        layers = {"TrainedClassesOnly": breed.TrainedClassesOnly}
-        teacher = load_keras(job.base, layers)
+        teacher = load_keras(job.base)
         backbone.set_weights(teacher.get_layer("backbone").get_weights())
     elif job.base:
         registered.load(backbone, start_weights(job.base))
@@ -200,16 +219,30 @@ def _calibrate(
     cosines, first, second = pairs(embeddings, dogs)
     same, weights = first == second, calibration.balanced_dogs(first, second)
     scale, offset = calibration.calibrate(cosines, same, weights)
-    probability = 1 / (1 + np.exp(-(scale * cosines + offset)))
+    probability = calibration.probability(cosines, (scale, offset))
     error = calibration.expected_calibration_error(probability, same, weights)
     table = calibration.reliability(probability, same, weights)
     told = {"calibration": [scale, offset], "calibration_error": error}
-    served = {"served_val_mAP": match.mean_average_precision(embeddings, dogs)}
+    served = {"served_val_mAP": _precision(embeddings, dogs)}
     return (scale, offset), {**told, **served, "reliability": [vars(row) for row in table]}
 
 
+def _precision(embeddings: np.ndarray, dogs: Sequence[str]) -> float:
+    kept = drawn(dogs)
+    return match.mean_average_precision(embeddings[kept], [dogs[place] for place in kept])
+
+
 def pairs(embeddings: np.ndarray, dogs: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All pairs of some `CALIBRATION_PHOTOS` photos: the cosine and the number of both dogs, [P].
+    """All pairs of the photos of `drawn`: the cosine and the number of both dogs, [P]."""
+    kept = drawn(dogs)
+    _, number = np.unique(np.asarray(dogs), return_inverse=True)
+    first, second = np.triu_indices(len(kept), k=1)
+    cosines = (embeddings[kept] @ embeddings[kept].T)[first, second]
+    return cosines, number[kept][first], number[kept][second]
+
+
+def drawn(dogs: Sequence[str]) -> np.ndarray:
+    """The places of some `COMPARED_PHOTOS` photos, int [n], by which a large `val` is judged.
 
     Dogs are drawn whole, by a hash of their id, so that every source has its share.
     """
@@ -217,27 +250,24 @@ def pairs(embeddings: np.ndarray, dogs: Sequence[str]) -> tuple[np.ndarray, np.n
     place = np.argsort([hashlib.sha256(name.encode()).digest() for name in names])
     order = np.empty(len(names), int)
     order[place] = np.arange(len(names))
-    kept = np.argsort(order[number], kind="stable")[:CALIBRATION_PHOTOS]
-    first, second = np.triu_indices(len(kept), k=1)
-    cosines = (embeddings[kept] @ embeddings[kept].T)[first, second]
-    return cosines, number[kept][first], number[kept][second]
+    return np.argsort(order[number], kind="stable")[:COMPARED_PHOTOS]
 
 
-def _predictions(job: Job, trained: Trained) -> Iterator[Mapping[str, Any]]:
-    """What the tracker shows: pairs of photos of `val`, of one dog and of two dogs in turn."""
-    photos = input_pipeline.labelled(job.val, job.config.image_size, 2 * _SHOWN)
-    images = next(iter(photos))[0].numpy()
+def _predictions(job: Job, trained: Trained, images: np.ndarray) -> Iterator[Mapping[str, Any]]:
+    """What the tracker shows: pairs of photos of `val`, of one dog and of two dogs in turn.
+
+    `images` are the first ones of `val`, float32 [n, side, side, 3].
+    """
     names = [record.dog_id for record, _ in examples.scan(job.val)][: len(images)]
     embeddings = devices.inference(trained.served)(images)
-    scale, offset = trained.calibration
     for first, second in itertools.islice(_shown(names), _SHOWN):
         cosine = float(embeddings[first] @ embeddings[second])
-        same = 1 / (1 + np.exp(-(scale * cosine + offset)))
+        same = float(calibration.probability(np.array(cosine), trained.calibration))
         yield {
             "photo": np.concatenate([images[first], images[second]], axis=1).astype(np.uint8),
             "true": _WORDS[names[first] == names[second]],
             "predicted": _WORDS[same >= 0.5],
-            "probability": float(max(same, 1 - same)),
+            "probability": max(same, 1 - same),
         }
 
 

@@ -7,13 +7,14 @@ training. What it can't send stays in that folder, from where `wandb sync` sends
 
 import contextlib
 import importlib.util
+import itertools
 import multiprocessing
 import netrc
 import os
 import signal
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any
@@ -148,14 +149,15 @@ class Tracker:
         """Records what an epoch, counted from 1, came to."""
         self._ask("epoch", number, {name: float(value) for name, value in metrics.items()})
 
-    def predictions(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def predictions(self, rows: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
         """Records up to `SAMPLES` predictions as a table.
 
         Args:
-          rows: of `photo`, uint8 [H, W, 3] (a pair of photos side by side); `true` and `predicted`,
-            names; and `probability` of what was predicted.
+          rows: asked only when somebody tracks; of `photo`, uint8 [H, W, 3] (a pair of photos side
+            by side); `true` and `predicted`, names; and `probability` of what was predicted.
         """
-        self._ask("predictions", list(rows[:SAMPLES]))
+        if self._guest:
+            self._ask("predictions", list(itertools.islice(rows(), SAMPLES)))
 
     def model(self, folder: str, name: str) -> None:
         """Records a SavedModel as an artifact of type "model".

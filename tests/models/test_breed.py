@@ -1,9 +1,14 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from models import backbones, breed, breed_training
+from models import backbones, breed, breed_training, pixels
 
 SMALL = backbones.get("small_cnn")
 
@@ -190,3 +195,51 @@ def test_a_validation_photo_of_an_untrained_breed_does_not_drown_the_others():
     _, loss = breed_training.evaluate(answers_its_input(), PRESENT, batches)
 
     assert loss < 10
+
+
+ROOT = Path(__file__).resolve().parents[2]
+REPLICAS = """
+import numpy as np, tensorflow as tf, keras
+from models import breed
+
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+for count in (1, 2):
+    with tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(count)]).scope():
+        keras.utils.set_random_seed(0)
+        points = keras.Input((2,))
+        trained = breed.TrainedClassesOnly([0, 1], 2, name="trained")
+        net = keras.Model(points, trained(keras.layers.Dense(2)(points)))
+        model = breed.Classifier(net, np.array([1.0, 2.0]))
+        model.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=False)
+    points = np.array([[1, 2], [2, 1], [-1, 0], [0, -1]] * count, np.float32)
+    labels = np.array([0, 0, 1, 1] * count, np.int32)
+    loss = model.fit(tf.data.Dataset.from_tensors((points, labels)), verbose=0).history["loss"]
+    print(loss + [float(one) for weight in model.trainable_weights for one in np.ravel(weight)])
+"""
+
+
+def test_two_replicas_with_the_same_photos_learn_what_one_learns():
+    # Keras adds up the gradients of the replicas: twice the step, if the loss were not shared out.
+    command = [sys.executable, "-c", REPLICAS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+    assert done.returncode == 0, done.stderr
+    one, two = (ast.literal_eval(line) for line in done.stdout.splitlines()[-2:])
+    assert two == pytest.approx(one, abs=1e-5)
+
+
+@pytest.mark.parametrize(("side", "wanted"), [(64, 32), (64, 42), (96, 64), (40, 40)])
+def test_a_smaller_picture_is_an_average_and_leaves_a_net_out_of_training(side, wanted):
+    backbone = backbones.get("small_cnn").build(wanted)
+    net = breed.classifier(backbone, side, [0, 1], 2)
+    photo = np.random.default_rng(0).uniform(0, 255, (2, side, side, 3)).astype(np.float32)
+
+    answer = net(photo).numpy()
+
+    fitted = [pixels.fit(image.astype(np.uint8), wanted) for image in photo]
+    near = net.get_layer("head")(
+        backbone(np.stack(fitted).astype(np.float32), training=False).numpy().mean(axis=(1, 2))
+    )
+    assert np.array_equal(answer, net(photo, training=False).numpy())
+    assert answer == pytest.approx(near.numpy(), abs=0.05)

@@ -1,10 +1,7 @@
-import ast
 import contextlib
 import itertools
 import math
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -338,35 +335,6 @@ def test_what_a_loss_learns_beside_the_encoder_is_no_part_of_it():
 def test_a_loss_that_cannot_be_trained_is_refused(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         match.Siamese(identity(), *arguments)
-
-
-REPLICAS = """
-import numpy as np, tensorflow as tf, keras
-from models import match
-
-two = [tf.config.LogicalDeviceConfiguration()] * 2
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
-for count in (1, 2):
-    with tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(count)]).scope():
-        keras.utils.set_random_seed(0)
-        layers = [keras.Input((2,)), keras.layers.Dense(2), keras.layers.UnitNormalization()]
-        model = match.Siamese(keras.Sequential(layers), "supcon+arcface", identities=2)
-        model.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=False)
-    points = np.array([[1, 2], [2, 1], [-1, 0], [0, -1]] * count, np.float32)
-    dogs = np.array([0, 0, 1, 1] * count, np.int32)
-    loss = model.fit(tf.data.Dataset.from_tensors((points, dogs)), verbose=0).history["loss"]
-    print(loss + [float(one) for weight in model.trainable_weights for one in np.ravel(weight)])
-"""
-
-
-def test_two_replicas_with_the_same_photos_learn_what_one_learns():
-    # Keras adds up the gradients of the replicas: twice the step, if the loss were not shared out.
-    command = [sys.executable, "-c", REPLICAS]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-
-    assert done.returncode == 0, done.stderr
-    one, two = (ast.literal_eval(line) for line in done.stdout.splitlines()[-2:])
-    assert two == pytest.approx(one, abs=1e-5)
 
 
 def separable(dogs=8, photos=6, seed=0):

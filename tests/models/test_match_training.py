@@ -88,7 +88,7 @@ def test_pairs_are_all_pairs_with_their_cosine_and_the_numbers_of_their_dogs():
 
 
 def test_when_there_are_too_many_photos_whole_dogs_of_every_source_are_drawn(monkeypatch):
-    monkeypatch.setattr(match_training, "CALIBRATION_PHOTOS", 40)
+    monkeypatch.setattr(match_training, "COMPARED_PHOTOS", 40)
     dogs = [f"{source}/{dog}" for source in "ab" for dog in range(20) for _ in range(4)]
 
     _, first, second = match_training.pairs(np.eye(len(dogs)), dogs)
@@ -135,3 +135,32 @@ def test_look_alikes_are_found_where_a_dog_has_no_breed():
 
 def test_where_every_dog_has_a_breed_no_look_alikes_are_looked_for():
     assert match_training._alike(np.eye(4), [record(number, 3) for number in range(4)]) is None
+
+
+@pytest.mark.parametrize(
+    ("dogs", "found"),
+    [([], "0 dogs"), (["a"] * 8, "1 dogs with 8 photos"), (["a", "b"], "2 dogs with 1 photos")],
+)
+def test_a_val_without_pairs_of_both_kinds_is_refused(dogs, found):
+    with pytest.raises(ValueError, match=f"two dogs in val, and two photos of one.*{found}"):
+        match_training.check(dogs)
+
+
+def test_a_val_with_pairs_of_both_kinds_will_do():
+    match_training.check(["a", "a", "b"])
+
+
+def test_a_precision_is_that_of_the_photos_that_are_compared(monkeypatch):
+    """Of three dogs the first two by their hash are compared: those that the embeddings tell."""
+    dogs = np.array(["a", "b", "c"])
+    order = [str(dogs[place]) for place in match_training.drawn(dogs)]
+    places = {order[0]: [1, 0, 0], order[1]: [0, 1, 0]}
+    names = [name for name in "abc" for _ in range(2)]
+    embeddings = np.array([places.get(name, [0.6, 0.8, 0]) for name in names], np.float32)
+    embeddings[names.index(order[2])] = [0, 1, 0]  # a photo that looks like another dog
+
+    whole = match_training._precision(embeddings, names)
+    monkeypatch.setattr(match_training, "COMPARED_PHOTOS", 4)
+
+    assert whole < 1.0
+    assert match_training._precision(embeddings, names) == 1.0

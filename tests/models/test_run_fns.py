@@ -9,7 +9,6 @@ import tensorflow as tf
 from tfx import v1 as tfx
 
 from models import (
-    breed,
     breed_training,
     checkpoint,
     examples,
@@ -106,7 +105,6 @@ def test_every_curve_of_the_history_has_a_point_for_every_epoch(trainer, request
     told = history(request.getfixturevalue(trainer))
     curves = {name: told[name] for name in ("loss", "val_score")}
 
-    assert "loss" in curves
     assert {name: len(values) for name, values in curves.items()} == dict.fromkeys(curves, EPOCHS)
     assert all(np.isfinite(values).all() for values in curves.values())
 
@@ -135,10 +133,10 @@ def test_a_student_can_start_from_nothing_with_a_backbone_of_its_own(data, teach
 
     breed_training.breed_student(arguments(data, tmp_path, teacher, side=32, **told))
 
-    net = job.load_keras(str(tmp_path), {})
+    net = job.load_keras(str(tmp_path))
     assert net.get_layer("backbone").input_shape == (None, 32, 32, 3)
-    assert net.output_shape == job.load_keras(str(teacher), {}).output_shape
-    assert net.count_params() != job.load_keras(str(teacher), {}).count_params()
+    assert net.output_shape == job.load_keras(str(teacher)).output_shape
+    assert net.count_params() != job.load_keras(str(teacher)).count_params()
 
 
 def test_a_teacher_lies_on_the_devices_that_its_student_trains_on(
@@ -202,7 +200,7 @@ def test_a_breed_model_knows_its_two_breeds_by_name(trainer, request, picture):
 
 
 def test_the_student_has_the_shape_of_its_teacher_at_half_the_side(teacher, student):
-    first, second = (job.load_keras(str(folder), {}) for folder in (teacher, student))
+    first, second = (job.load_keras(str(folder)) for folder in (teacher, student))
 
     assert first.input_shape == second.input_shape == (None, SIDE, SIDE, 3)
     assert first.get_layer("backbone").input_shape == (None, SIDE, SIDE, 3)
@@ -222,7 +220,7 @@ def test_the_match_model_is_calibrated_and_embeds(matcher, picture):
 
 
 def test_the_match_model_starts_from_the_teachers_backbone(teacher, matcher):
-    first, second = (job.load_keras(str(folder), {}) for folder in (teacher, matcher))
+    first, second = (job.load_keras(str(folder)) for folder in (teacher, matcher))
     statistics = [
         [layer.moving_mean.numpy() for layer in net.get_layer("backbone").layers[-1].layers
          if hasattr(layer, "moving_mean")]
@@ -245,11 +243,61 @@ def test_a_tracker_is_told_what_decided_a_training_and_no_places(data, teacher):
     assert not [value for value in settings.values() if str(value).startswith("/")]
 
 
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_a_tracker_is_told_whether_a_training_began_from_scratch(pretrained, data, teacher):
+    task = job.Job.of(arguments(data, Path("/a"), teacher, pretrained=pretrained), "x")
+
+    assert task.settings["pretrained"] is pretrained
+
+
 def test_a_teacher_is_served_both_ways_round_and_saved_as_it_was_trained(teacher):
     images = np.random.default_rng(0).uniform(0, 255, (2, SIDE, SIDE, 3)).astype(np.float32)
-    net = job.load_keras(str(teacher), {"TrainedClassesOnly": breed.TrainedClassesOnly})
+    net = job.load_keras(str(teacher))
 
     answer = served(teacher, "logits", images=images)["logits"]
 
     both = [net(views, training=False) for views in (images, images[:, :, ::-1])]
     assert answer == pytest.approx(np.mean(both, axis=0), rel=1e-4, abs=1e-4)
+
+
+class Cut(tracking.Tracker):
+    """Ends a training after its second epoch, as Ctrl-C does."""
+
+    def epoch(self, number, metrics):
+        if number == 2:
+            raise KeyboardInterrupt
+
+
+def match(task, tracker):
+    trained = match_training.train(task, tracker)
+    return trained.served, trained.history
+
+
+TRAIN = {"breed-student": breed_training.train_student, "match": match}
+
+
+@pytest.mark.parametrize("trainer", TRAIN)
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_a_training_that_was_cut_ends_as_if_it_had_not_been(
+    trainer, pretrained, data, teacher, tmp_path, monkeypatch
+):
+    told = {"epochs": 3, "pretrained": pretrained}
+    told |= (
+        {"start": "teacher", "side": SIDE // 2} if trainer == "breed-student" else {"loss": LOSS}
+    )
+
+    def train(tracker):
+        return TRAIN[trainer](
+            job.Job.of(arguments(data, tmp_path, teacher, **told), trainer), tracker
+        )
+
+    whole, curves = train(tracking.Tracker.from_environment("whole", {}))
+    monkeypatch.setenv(checkpoint.FOLDER_VARIABLE, str(tmp_path / "states"))
+    with pytest.raises(KeyboardInterrupt):
+        train(Cut.from_environment("cut", {}))
+
+    again, told_again = train(tracking.Tracker.from_environment("again", {}))
+
+    assert told_again["loss"] == pytest.approx(curves["loss"], rel=1e-4)
+    pairs = zip(again.get_weights(), whole.get_weights(), strict=True)
+    assert all(np.allclose(*pair, rtol=1e-3, atol=1e-4) for pair in pairs)

@@ -91,7 +91,7 @@ def offline(tmp_path_factory) -> Iterator[Path]:
         with tracking.Tracker("offline", "../given", "breed_teacher", settings) as tracker:
             for epoch in (1, 2, 3):
                 tracker.epoch(epoch, {"loss": 1 / epoch, "images/s": np.float32(50)})
-            tracker.predictions(ROWS)
+            tracker.predictions(lambda: ROWS)
             tracker.model(str(model), "spotted-breed-teacher")
     return folder
 
@@ -194,7 +194,7 @@ def test_off_starts_and_imports_and_writes_nothing(tmp_path):
         "from models import tracking\n"
         "with tracking.Tracker.from_environment('x', {}) as tracker:\n"
         "    tracker.epoch(1, {'loss': 1.0})\n"
-        "    tracker.predictions([])\n"
+        "    tracker.predictions(list)\n"
         "    tracker.model('nowhere', 'x')\n"
         "import multiprocessing\n"
         "print(multiprocessing.active_children(), 'wandb' in sys.modules, 'numpy' in sys.modules)"
