@@ -1,5 +1,6 @@
 """Records of folds, and results that are kept: what the benchmarks of accuracy share."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -103,16 +104,26 @@ def _is(row: Mapping[str, Any], unit: Mapping[str, Any]) -> bool:
 
 
 def told(arguments: Any) -> str:
-    """What tells a command's rows from those of another: all but which of them are wanted."""
+    """What tells a command's rows from those of another, or of other code."""
     chosen = {"seeds", "folds", "losses", "results"}
     kept = {name: value for name, value in vars(arguments).items() if name not in chosen}
     kept["data"] = os.path.realpath(arguments.data)
+    kept["code"] = _code()
     return json.dumps(kept, sort_keys=True)
 
 
+def _code() -> str:
+    """Digest of what trains and measures, and of the packages that it runs on."""
+    sources = [*ROOT.glob("models/*.py"), *ROOT.glob("benchmarks/*.py"), ROOT / "requirements.lock"]
+    digest = hashlib.sha256()
+    for path in sorted(sources):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation."""
-    return f"{np.mean(values):.3f} ± {np.std(values):.3f}"
+    """Mean and standard deviation (that of a sample; of a single value 0)."""
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=len(values) > 1):.3f}"
 
 
 def load() -> str:

@@ -19,6 +19,7 @@ there is not measured again.
 """
 
 import argparse
+import dataclasses
 import itertools
 import os
 import tempfile
@@ -46,7 +47,7 @@ def deal(dogs: list[str], fold: int) -> dict[str, str]:
 
 def measure(
     embeddings: np.ndarray, untrained: np.ndarray, examples: list[folds.Example], fit: Any
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Every figure of one encoder on the test photos; `fit` is its calibration, if it has one."""
     from sklearn.metrics import roc_auc_score
 
@@ -67,10 +68,11 @@ def measure(
         "auc_hard": float(roc_auc_score(same[hard], cosines[hard])),
     }
     if fit:
-        probability = 1 / (1 + np.exp(-(fit[0] * cosines + fit[1])))
-        error = calibration.expected_calibration_error
-        figures["ece"] = error(probability, same, calibration.balanced(same))
-        figures["ece_plain"] = error(probability, same)
+        probability = calibration.probability(cosines, fit)
+        weights = calibration.balanced(same)
+        figures["ece"] = calibration.expected_calibration_error(probability, same, weights)
+        table = calibration.reliability(probability, same, weights)
+        figures["reliability"] = [dataclasses.astuple(row) for row in table]
     return figures
 
 
@@ -116,7 +118,6 @@ def run(unit: dict[str, Any], examples: list[folds.Example], arguments: Any) -> 
         **unit,
         **after,
         **{f"untrained {name}": value for name, value in before.items()},
-        "best_epoch": int(np.argmax(trained.history["val_score"])),
         "seconds": time.monotonic() - start,
     }
 
@@ -147,8 +148,22 @@ def table(rows: list[dict[str, Any]]) -> None:
               + " | ".join(gains) + " | - |")  # fmt: skip
 
 
+def reliability(rows: list[dict[str, Any]]) -> None:
+    """Prints how often pairs of test photos were one dog, by what the model had said of them.
+
+    The mean over folds and seeds; both kinds of pair weigh alike.
+    """
+    bins = np.array([bin_ for row in rows for bin_ in row["reliability"]])
+    print("\n| said | is the same dog | share of the weight |\n| --- | ---: | ---: |")
+    for low in np.unique(bins[:, 0]):
+        _, high, said, observed, weight = bins[bins[:, 0] == low].T
+        means = [weight @ values / weight.sum() for values in (said, observed)]
+        share = weight.sum() / len(rows)
+        print(f"| {low:.1f} to {high[0]:.1f}: {means[0]:.2f} | {means[1]:.2f} | {share:.3f} |")
+
+
 def main() -> None:
-    """Runs what is missing and prints the table."""
+    """Runs what is missing and prints the tables."""
     from models.losses import MATCH_LOSSES
 
     parser = argparse.ArgumentParser(
@@ -177,6 +192,7 @@ def main() -> None:
     for unit in list(results.missing(units)):
         results.add(run(dict(unit), examples, arguments))
     table(results.of(units))
+    reliability([row for row in results.of(units) if row["loss"] == LOSS])
     print(f"\n{len(examples)} photos, {arguments.image_size} px, {folds.load()}")
 
 

@@ -29,7 +29,7 @@ def rates(backbone: str, split: str, side: int, arguments: argparse.Namespace) -
     """Photos a second of the loop and of the bare step, medians."""
     import tensorflow as tf
 
-    from models import backbones, breed, job, tracking, training
+    from models import backbones, breed, checkpoint, job, tracking, training
     from models import input_pipeline as pipeline
 
     config = job.Config(
@@ -41,6 +41,7 @@ def rates(backbone: str, split: str, side: int, arguments: argparse.Namespace) -
         seed=0,
         vocabulary=folds.VOCABULARY,
     )
+    os.environ[checkpoint.FOLDER_VARIABLE] = os.path.join(os.path.dirname(split), "states")
     task = job.Job(config, split, split, None, "", os.path.join(os.path.dirname(split), "log"))
     net = breed.classifier(backbones.get(backbone).build(side), side, range(10), 10)
     model = breed.Classifier(net, np.ones(10))

@@ -22,10 +22,16 @@ PATIENCE = 0.5  # of the epochs without a better one: the cosine has not come do
 
 
 class State:
-    """What a training needs to go on; kept on disk after every epoch, whole or not at all."""
+    """What a training needs to go on; kept on disk after every epoch, whole or not at all.
 
-    def __init__(self, model: keras.Model, job: Job):
-        self._model = model
+    Args:
+      model: whose `net` is trained.
+      job: the settings.
+      choosing: the best epoch is kept, and the training ends early; otherwise the last one is.
+    """
+
+    def __init__(self, model: keras.Model, job: Job, choosing: bool = True):
+        self._model, self._choosing = model, choosing
         self._file, self._key = file_of(job), job.key
         self._patience = max(5, round(PATIENCE * job.config.epochs))
         self._optimizer: list[np.ndarray] = []
@@ -49,7 +55,9 @@ class State:
     @property
     def ended(self) -> bool:
         """Whether too many epochs have passed without a better one."""
-        return bool(self.scores) and self.epoch - 1 - int(np.argmax(self.scores)) >= self._patience
+        if not self._choosing or not self.scores:
+            return False
+        return self.epoch - 1 - int(np.argmax(self.scores)) >= self._patience
 
     def start(self, phase: int) -> int:
         """Readies the compiled model for the phase that starts with an epoch; returns the next."""
@@ -61,7 +69,8 @@ class State:
 
     def add(self, logs: Mapping[str, float], average: Sequence[np.ndarray]) -> None:
         """Adds an epoch that is done, and writes the state down."""
-        if not self.epoch or logs["val_score"] > max(self.scores):
+        better = not self.epoch or logs["val_score"] > max(self.scores)
+        if better or not self._choosing:
             self.best = list(average)
         for name, value in logs.items():
             self.curves.setdefault(name, []).append(float(value))

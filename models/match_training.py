@@ -62,7 +62,7 @@ class Trained:
     """A trained match model.
 
     Attributes:
-      net: the encoder, in float32, with its best weights.
+      net: the encoder, in float32.
       served: what is served of it: the same, looking at each photo both ways round; one that was
         fine-tuned at two sizes, and whitened.
       calibration: scale and offset of the probability of "same dog".
@@ -79,7 +79,9 @@ def train(job: Job, tracker: tracking.Tracker) -> Trained:
     """Trains the encoder, and calibrates it on the dogs of `val`.
 
     A fine-tuning sees its embeddings whitened (`match.whitening`), as they will be served, and so
-    does not spend itself on what a matrix can do.
+    does not spend itself on what a matrix can do. It goes on to its end: of the epochs in which a
+    few dogs of `val` fare best, chance has the choice, and what an end is too much of, `blend`
+    takes back.
     """
     config = job.config
     side, photos = (
@@ -117,7 +119,10 @@ def train(job: Job, tracker: tracking.Tracker) -> Trained:
                 skip=epoch * steps, neighbours=alike,
             )  # fmt: skip
 
-        history = training.fit(model, data, len(records), job, score, tracker, phases(config))
+        choosing = not config.pretrained
+        history = training.fit(
+            model, data, len(records), job, score, tracker, phases(config), choosing
+        )
     net = devices.plain(net, build)
     if config.pretrained:
         net.set_weights(blend(start, net.get_weights()))

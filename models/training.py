@@ -64,6 +64,7 @@ def fit(
     score: Callable[[], tuple[str, float]],
     tracker: tracking.Tracker,
     phases: Sequence[Phase] = (),
+    choosing: bool = True,
 ) -> dict[str, list[float]]:
     """Trains with AdamW and a moving average of the weights, and keeps the best epoch's average.
 
@@ -80,6 +81,7 @@ def fit(
         which larger is better.
       tracker: is told every epoch.
       phases: that follow each other; by default one, in which everything moves.
+      choosing: False keeps the last epoch, where `val` is too small to tell epochs apart.
 
     Returns:
       The loss and the score of every epoch.
@@ -89,7 +91,7 @@ def fit(
     """
     config = job.config
     steps = max(1, photos // config.batch_size)
-    state = State(model, job)
+    state = State(model, job, choosing)
     watch = _Watch(score, state, steps, config, tracker)
     callbacks = [watch, keras.callbacks.TensorBoard(job.log, write_graph=False)]
     first = 0

@@ -65,7 +65,7 @@ def stream(epoch):
     return tf.data.Dataset.from_tensor_slices((x, x.sum(axis=2, keepdims=True))).skip(5 * epoch)
 
 
-def fit_with(scores, folder, phases=(), **changes):
+def fit_with(scores, folder, phases=(), choosing=True, **changes):
     """Trains a new net; returns it, its weights at every score, and the curves."""
     model, seen = Regression(), []
 
@@ -74,7 +74,7 @@ def fit_with(scores, folder, phases=(), **changes):
         return "val score", scores[len(seen) - 1]
 
     told = task(folder, epochs=len(scores), **changes)
-    curves = training.fit(model, batches, 20, told, score, OFF, phases)
+    curves = training.fit(model, batches, 20, told, score, OFF, phases, choosing)
     return model, seen, curves
 
 
@@ -185,6 +185,13 @@ def test_training_ends_when_no_epoch_has_been_better_for_long(tmp_path):
     _, _, curves = fit_with([0.9, *[0.1] * 11], tmp_path)
 
     assert len(curves["val_score"]) == 1 + 6
+
+
+def test_a_training_that_chooses_no_epoch_goes_on_and_keeps_the_last(tmp_path):
+    model, seen, curves = fit_with([0.9, *[0.1] * 11], tmp_path, choosing=False)
+
+    assert len(curves["val_score"]) == 12
+    assert same(model.net.get_weights(), seen[-1])
 
 
 def test_fit_trains_even_on_less_than_a_batch(tmp_path):
