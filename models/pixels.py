@@ -270,8 +270,9 @@ def fit_in_graph(data: Any, side: int) -> Any:
       side: the side of the result, in pixels.
 
     Returns:
-      float32 [side, side, 3], whole numbers in [0, 255]; of a JPEG exactly what its record decodes
-      to, of other kinds within a step or two of it.
+      float32 [side, side, 3], whole numbers in [0, 255]; of JPEGs and PNGs exactly what their
+      record decodes to, but for CMYK JPEGs (some levels apart) and PNGs with an EXIF orientation
+      (not turned here); of other kinds within a step or two of it.
     """
     import tensorflow as tf
 
