@@ -1,4 +1,4 @@
-"""Records of folds, and results that are kept: what the benchmarks of accuracy share."""
+"""What benchmarks share: where the project is, records of folds, results that are kept."""
 
 import hashlib
 import json
@@ -46,6 +46,15 @@ def read(data: str, view: str, side: int) -> list[Example]:
     if not found:
         raise SystemExit(f"--data {data}: no photo of the view {view}")
     return sorted(found, key=lambda example: example.photo_id)
+
+
+def sample(folder: str) -> str:
+    """Draws the sample data set in a folder; returns its own."""
+    from components.sources import sample
+
+    place = os.path.join(folder, "sample")
+    sample.draw(place)
+    return place
 
 
 def write(folder: str, examples: Sequence[Example]) -> str:

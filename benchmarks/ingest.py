@@ -28,10 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-os.environ["TF_USE_LEGACY_KERAS"] = "0"
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+import folds
 
 SIDE = 224
 _QUALITY = 90  # of the photos made: about what cameras and the web use
@@ -81,7 +78,7 @@ def _originals(source: str) -> Iterator[tuple[str, bytes, tuple[float, float, fl
     from models import vocabulary
 
     entries, _ = dataset.entries(source, dataset.read_dataset(source))
-    breeds = vocabulary.read(str(ROOT / "schema" / vocabulary.FILE))
+    breeds = vocabulary.read(folds.VOCABULARY)
     reader = dataset.Reader(source)
     for photo in photo_catalog.list_photos(entries, breeds, source):
         if photo.source == "stanford" and not photo_catalog.look(photo, reader).reason:
@@ -167,7 +164,7 @@ def process_pool(data: str, cores: int) -> float:
     from components.dataset import Reader, entries, read_dataset
     from models import vocabulary
 
-    breeds = vocabulary.read(str(ROOT / "schema" / vocabulary.FILE))
+    breeds = vocabulary.read(folds.VOCABULARY)
     found, _ = entries(data, read_dataset(data))
     reader = Reader(data)
     listed = photo_catalog.list_photos(found, breeds, data)
@@ -340,7 +337,7 @@ def main() -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        source = arguments.data or _sample(folder)
+        source = arguments.data or folds.sample(folder)
         data = os.path.join(folder, "photos")
         print(f"making {arguments.photos:,} photos", flush=True)
         _make_photos_quietly(source, data, arguments.photos)
@@ -350,15 +347,7 @@ def _report(arguments: argparse.Namespace) -> None:
             tables.append(_memory(source, counts))
         for table in tables:
             print("\n" + "\n".join(table), flush=True)
-        print(f"\nload average at the end: {os.getloadavg()[0]:.2f}")
-
-
-def _sample(folder: str) -> str:
-    from components.sources import sample
-
-    place = os.path.join(folder, "sample")
-    sample.draw(place)
-    return place
+        print(f"\n{folds.load()}")
 
 
 if __name__ == "__main__":

@@ -13,20 +13,15 @@ that a busy minute hits every one of them. Medians of the repeats.
 """
 
 import argparse
-import os
 import pathlib
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-os.environ["TF_USE_LEGACY_KERAS"] = "0"
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+import folds
 
 _SMALL_SIDE = 64  # of the photos for the small net
 _CLASSES = 10
@@ -65,7 +60,7 @@ def _crops(data: str, side: int, most: int) -> Iterator[Any]:
     from components import dataset, photo_catalog
     from models import pixels, vocabulary
 
-    breeds = vocabulary.read(str(ROOT / "schema" / vocabulary.FILE))
+    breeds = vocabulary.read(folds.VOCABULARY)
     entries, _ = dataset.entries(data, dataset.read_dataset(data))
     photos = photo_catalog.list_photos(entries, breeds, data)
     random.Random(0).shuffle(photos)
@@ -183,21 +178,12 @@ def main() -> None:
     arguments = parser.parse_args()
     models = {"mobilenet_v2": arguments.image_size, "small_cnn": _SMALL_SIDE}
     with tempfile.TemporaryDirectory() as place:
-        data = arguments.data or sample(place)
+        data = arguments.data or folds.sample(place)
         for backbone, side in models.items():
             folder = pathlib.Path(place) / "records" / str(side)
             split = write_records(data, folder, side, arguments.photos)
             print("\n".join(_rows(backbone, split, side, arguments)) + "\n", flush=True)
-    print(f"load average at the end: {os.getloadavg()[0]:.2f}")
-
-
-def sample(folder: str) -> str:
-    """Draws the sample data set; returns its folder."""
-    from components.sources import sample
-
-    place = os.path.join(folder, "sample")
-    sample.draw(place)
-    return place
+    print(folds.load())
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@
     python benchmarks/match.py ... --start TEACHER               from a breed teacher's model folder
 
 The dogs of `individuals/` are dealt into three folds. Each fold is the test once; of the other two
-one dog in eight is `val`, which fits the probability, and the rest is trained on. Measured on the test fold, for the trained encoder and for the untrained backbone
-(average pooling) on the same photos and draws: single-shot recall@k (a gallery of one random photo
-a dog, all others are probes, mean of 100 draws), mAP (every photo against all others), area under
-the ROC curve over all pairs and over the hard ones (the same breed where it is known, else the
-nearest other dog by the untrained backbone), and the expected calibration error of `same_dog`
-with both kinds of pair weighing alike.
+one dog in eight is `val`, which fits the probability, and the rest is trained on. Measured on the
+test fold, for the trained encoder and for the untrained backbone (average pooling) on the same
+photos and draws: single-shot recall@k (a gallery of one random photo a dog, all others are probes,
+mean of 100 draws), mAP (every photo against all others), area under the ROC curve over all pairs
+and over the hard ones (the same breed where it is known, else the nearest other dog by the
+untrained backbone), and the expected calibration error of `same_dog` with both kinds of pair
+weighing alike.
 
 Wanted with MPDD's 95 dogs and MobileNetV2: recall@1 and mAP 7 points or more above those of the
 untrained backbone, and a calibration error below 0.05. Rows are kept in `--results`; what is there

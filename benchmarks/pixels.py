@@ -16,20 +16,13 @@ import argparse
 import dataclasses
 import functools
 import io
-import os
-import pathlib
 import random
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import folds
 import numpy as np
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-os.environ["TF_USE_LEGACY_KERAS"] = "0"
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 SENT = {"cropped": ("PNG", "JPEG"), "individual": ("it is",)}  # by view: what a client sends it as
 ALIKE = 0.999
@@ -62,7 +55,7 @@ def photos(source: str, view: str, count: int) -> Iterator[tuple[Any, bytes]]:
 def _breeds() -> Any:
     from models import vocabulary
 
-    return vocabulary.read(str(ROOT / "schema" / vocabulary.FILE))
+    return vocabulary.read(folds.VOCABULARY)
 
 
 def client(photo: Any, data: bytes, kind: str) -> bytes:
@@ -214,15 +207,7 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     with tempfile.TemporaryDirectory() as folder:
-        _report(arguments, arguments.data or _sample(folder))
-
-
-def _sample(folder: str) -> str:
-    from components.sources import sample
-
-    place = os.path.join(folder, "sample")
-    sample.draw(place)
-    return place
+        _report(arguments, arguments.data or folds.sample(folder))
 
 
 if __name__ == "__main__":

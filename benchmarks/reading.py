@@ -12,13 +12,11 @@ import hashlib
 import os
 import pathlib
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import folds
 
 _BYTES = 40_000
 
@@ -94,7 +92,7 @@ def main() -> None:
             strict=True,
         ):
             print(_row(name, folder, arguments.repeats), flush=True)
-    print(f"\nload average at the end: {os.getloadavg()[0]:.2f}")
+    print(f"\n{folds.load()}")
 
 
 if __name__ == "__main__":

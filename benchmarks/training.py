@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--nets", default=",".join(NETS), help="names with commas between")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        data = arguments.data or inputs.sample(folder)
+        data = arguments.data or folds.sample(folder)
         print("| net | px | bare step, photos/s | whole loop, photos/s | ratio |")
         print("| --- | ---: | ---: | ---: | ---: |")
         for name in arguments.nets.split(","):
