@@ -2,9 +2,9 @@
 
 Photos of one dog belong together, and near copies of one picture do. Such a unit goes where the
 hash of its least id says, so that adding photos moves no other one, with two exceptions that are
-told: a breed of `WHOLE_BREED` photos, or a set of `ENOUGH_DOGS` dogs, that the hash leaves without
-one in some split gets the unit there that stood nearest; and units that an added near copy joins
-become one.
+told: a breed of `WHOLE_BREED` photos that the hash leaves without one in some split, or a set of
+`ENOUGH_DOGS` dogs with fewer than two, gets the units there that stood nearest; and units that an
+added near copy joins become one.
 """
 
 import csv
@@ -27,7 +27,7 @@ from components.sources.base import DataError
 BREED_SHARES = (0.70, 0.15, 0.15)
 DOG_SHARES = (0.80, 0.10, 0.10)
 WHOLE_BREED = 20  # photos from which on a breed stands in every split
-ENOUGH_DOGS = 10  # from which on every split has one
+ENOUGH_DOGS = 10  # from which on every split has two, so that there are dogs to tell apart
 
 
 @component
@@ -160,10 +160,10 @@ def _complete(units: Sequence[_Unit], upstream: bool) -> dict[str, str]:
     moved: dict[str, str] = {}
     for breed, own in _of_breed(ordered).items():
         if _enough(breed, own, upstream):
-            moved |= _fill(own, _alone(breed, own), BREED_SHARES, f"photo of {breed}")
+            moved |= _fill(own, _alone(breed, own), BREED_SHARES, 1, f"a photo of {breed}")
     dogs = [unit for unit in ordered if any(photo.dog_id for photo in unit.photos)]
     if len({photo.dog_id for unit in dogs for photo in unit.photos} - {None}) >= ENOUGH_DOGS:
-        moved |= _fill(dogs, dogs, DOG_SHARES, "dog")
+        moved |= _fill(dogs, dogs, DOG_SHARES, 2, "two dogs")
     return moved
 
 
@@ -212,19 +212,21 @@ def _fill(
     units: Sequence[_Unit],
     movable: Sequence[_Unit],
     shares: tuple[float, float, float],
+    least: int,
     what: str,
 ) -> dict[str, str]:
-    """Moves a movable unit to each split that has no unit: the one that stood nearest to it."""
+    """Moves movable units to each split that has fewer than `least`: those that stood nearest."""
     middles = {"train": 0.0, "val": shares[0] + shares[1] / 2, "test": 1.0}
     moved: dict[str, str] = {}
     for split in reversed(SPLITS):
-        counts = Counter(unit.split for unit in units)
-        spare = [unit for unit in movable if counts[unit.split] > 1]
-        if not counts[split] and spare:
-            nearest = min(spare, key=lambda unit: abs(unit.place - middles[split]))
-            nearest.split = split
-            detail = f"moved to {split}, which the hash left without a {what}"
-            moved |= {photo.photo_id: detail for photo in nearest.photos}
+        for _ in range(least):
+            counts = Counter(unit.split for unit in units)
+            spare = [unit for unit in movable if counts[unit.split] > least]
+            if counts[split] < least and spare:
+                nearest = min(spare, key=lambda unit: abs(unit.place - middles[split]))
+                nearest.split = split
+                detail = f"moved to {split}, which the hash left without {what}"
+                moved |= {photo.photo_id: detail for photo in nearest.photos}
     return moved
 
 
