@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,15 @@ def small(data: Path, tmp_path_factory) -> Project:
 
 
 @pytest.fixture
-def clone(small: Project, tmp_path) -> Project:
-    """A fresh clone of the source that works in the output folder of the finished run."""
-    return Project.copy(tmp_path, small.output)
+def clone(small: Project, tmp_path) -> Iterator[Project]:
+    """A fresh clone of the source that works in the output folder of the finished run.
+
+    What it pushes goes again: with it the next run would have another baseline.
+    """
+    before = set(small.output.glob("serving/*/*"))
+    yield Project.copy(tmp_path, small.output)
+    for version in set(small.output.glob("serving/*/*")) - before:
+        shutil.rmtree(version)
 
 
 def flags(data: Path) -> list[str]:
