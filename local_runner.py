@@ -203,8 +203,8 @@ def _add_match(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--match_loss",
         metavar="NAME",
-        default=MATCH_LOSS,
-        help=f"one of {', '.join(losses.MATCH_LOSSES)} (default: {MATCH_LOSS})",
+        help=f"one of {', '.join(losses.MATCH_LOSSES)} (default: {MATCH_LOSS['pretrained']}, "
+        f"without start weights {MATCH_LOSS['scratch']})",
     )
     group.add_argument(
         "--match_start",
@@ -286,7 +286,7 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         teacher=arguments.teacher,
         augment=arguments.augment,
         mix=arguments.mix,
-        match_loss=arguments.match_loss,
+        match_loss=arguments.match_loss or "",
         match_start=arguments.match_start,
         wandb=arguments.wandb,
     )

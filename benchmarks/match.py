@@ -30,7 +30,7 @@ import folds
 import numpy as np
 
 FOLDS = 3
-LOSS = "supcon"
+LOSS = "supcon+arcface"
 VAL = 8  # one dog of as many
 
 

@@ -19,7 +19,7 @@ STAGES = (
 MODELS = ("breed", "match")
 MODEL_VIEWS = ("cropped", "individual")  # what the models are trained on
 MODEL_OF = {"cropped": "breed", "uncropped": "breed", "individual": "match"}  # view -> model
-MATCH_LOSS = "supcon"  # docs/models.md has the table
+MATCH_LOSS = {"pretrained": "supcon+arcface", "scratch": "supcon"}  # docs/models.md has the table
 MATCH_STARTS = ("weights", "teacher")
 
 
@@ -134,7 +134,7 @@ class Settings:
         to train one.
       augment: one of `augment.POLICIES`, for the photos of the breed models.
       mix: one of `augment.MIXES`, for the batches of the breed models.
-      match_loss: one of `losses.MATCH_LOSSES`.
+      match_loss: one of `losses.MATCH_LOSSES`; "" becomes what is best for the start.
       match_start: what the match model's backbone starts from, one of `MATCH_STARTS`.
       wandb: one of `tracking.MODES`.
       seed: of everything random.
@@ -162,7 +162,7 @@ class Settings:
     teacher: str | None = None
     augment: str = "light"
     mix: str = "none"
-    match_loss: str = MATCH_LOSS
+    match_loss: str = ""
     match_start: str = MATCH_STARTS[0]
     wandb: str = tracking.OFF
     seed: int = 0
@@ -175,6 +175,8 @@ class Settings:
         self._fill("student", student)
         self._fill("student_size", self.student_size or _student_side(self.image_size))
         self._fill("student_weights", self.student_weights or usual)
+        best = MATCH_LOSS["pretrained" if self.pretrained else "scratch"]
+        self._fill("match_loss", self.match_loss or best)
 
     def _fill(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # a frozen class's own way, in its init alone
