@@ -47,7 +47,7 @@ bench: env  ## measure reading, ingestion, training and served pixels (ARGS="--d
 	$(PYTHON) benchmarks/input_pipeline.py $(ARGS)
 	$(PYTHON) benchmarks/training.py $(ARGS)
 
-accuracy: env  ## prove both models on photos of your own (ARGS="--data photos --weights FILE"), an hour or two
+accuracy: env  ## prove both models on photos of your own (ARGS="--data photos --weights FILE"), some hours
 	$(PYTHON) benchmarks/match.py $(ARGS)
 	$(PYTHON) benchmarks/breed.py $(ARGS)
 

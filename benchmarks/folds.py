@@ -123,9 +123,10 @@ def told(arguments: Any) -> str:
 
 def _code() -> str:
     """Digest of what trains and measures, and of the packages that it runs on."""
-    sources = [*ROOT.glob("models/*.py"), *ROOT.glob("benchmarks/*.py"), ROOT / "requirements.lock"]
+    folders = ("benchmarks", "components", "models")
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     digest = hashlib.sha256()
-    for path in sorted(sources):
+    for path in sorted([*sources, ROOT / "requirements.lock"]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -269,8 +269,8 @@ def _student_side(image_size: int) -> int:
 
 
 def _least_side(student_size: int) -> int:
-    """The least `image_size` that gives a student as large a picture."""
-    return -(-3 * student_size // 2)
+    """The least `image_size`, which is even, that gives a student as large a picture."""
+    return 2 * -(-3 * student_size // 4)
 
 
 def _check_backbone(settings: Settings) -> None:
