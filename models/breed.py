@@ -16,7 +16,7 @@ from models import losses
 from models.distillation import Teacher
 
 TEMPERATURE = 2.0
-TEACHER_SHARE = 0.7  # of the student's loss; the rest is the labels' own
+TEACHER_SHARE = 0.9  # of the student's loss; the rest is the labels' own
 RARE = 0.99
 
 

@@ -19,6 +19,8 @@ from models import (
     input_pipeline,
     losses,
     mirror,
+    probe,
+    progress,
     tflite,
     tracking,
     training,
@@ -26,7 +28,7 @@ from models import (
 )
 from models.job import Job, load_keras, start_weights
 
-TEACHER_RATE = 5e-5  # of a backbone whose features serve breeds well as they are
+TEACHER_RATE = 1e-5  # of a backbone whose features serve breeds well as they are
 STUDENT_RATE = 1e-4  # of one that has to learn to see smaller pictures
 TEACHER = "teacher"  # as the start of its student
 _SHOWN = 32  # photos among the sample predictions
@@ -76,6 +78,8 @@ def train_student(
     job: Job, tracker: tracking.Tracker, *, taught: bool = True
 ) -> tuple[keras.Model, dict[str, Any]]:
     """Trains under the teacher, from the teacher's weights or from others.
+
+    It learns from answers, not photos by heart, and the longer the better: the last epoch is kept.
 
     Args:
       job: whose `base` is the teacher.
@@ -178,8 +182,52 @@ def _train(
                 classes,
             )
 
-        history = training.fit(model, data, len(labels), job, score, tracker, phases or ())
+        def train() -> dict[str, Any]:
+            return training.fit(
+                model, data, len(labels), job, score, tracker, phases or (), choosing=not teacher
+            )
+
+        if config.pretrained and start is None:
+            _fit_head(net, job, breed.balance(labels, classes))
+            history = _earned(net, lambda: evaluate(answer, present, val)[0], train)
+        else:
+            history = train()
     return devices.plain(net, build), history
+
+
+def _earned(
+    net: keras.Model, accuracy: Callable[[], float], train: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Fine-tunes, and goes back to the backbone as it came unless `val` is better served.
+
+    A backbone that has seen a million photos loses something by every step on a few hundred.
+
+    Returns:
+      The curves with `probe`: the accuracies on `val` before and after, and which was kept.
+    """
+    start, before = net.get_weights(), accuracy()
+    curves, after = train(), accuracy()
+    kept = "fine-tuned" if after > before else "probe"
+    if kept == "probe":
+        net.set_weights(start)
+    progress.log.info("val accuracy %.3f, fine-tuned %.3f: kept the %s", before, after, kept)
+    return {**curves, "probe": {"val_accuracy": before, "fine_tuned": after, "kept": kept}}
+
+
+def _fit_head(net: keras.Model, job: Job, weights: np.ndarray) -> None:
+    """Fits the head to the backbone as it is, on training photos seen both ways round."""
+    head, side = net.get_layer("head"), job.config.image_size
+    look = devices.inference(keras.Model(net.input, head.input))
+    features, found = [], []
+    for images, labels in input_pipeline.labelled(job.train, side, job.config.batch_size):
+        features += [look(images), look(images[:, :, ::-1])]
+        found += [labels.numpy()] * 2
+        if len(found) * job.config.batch_size > 2 * probe.MOST:
+            break
+    progress.log.info("fitting the head to %d views of photos", sum(map(len, found)))
+    head.set_weights(
+        probe.fit(np.concatenate(features), np.concatenate(found), len(weights), weights)
+    )
 
 
 def evaluate(

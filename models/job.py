@@ -17,7 +17,7 @@ import tensorflow as tf
 HISTORY = "history.json"
 KERAS_MODEL = os.path.join("Format-Keras", "model.keras")
 # From scratch a net needs large steps; one that already sees must not forget.
-RATE = {"scratch": 2e-3, "pretrained": 1e-4, "head": 3e-3}
+RATE = {"scratch": 2e-3, "pretrained": 1e-4}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from models import progress, tracking
 from models.checkpoint import State
-from models.job import RATE, Config, Job
+from models.job import Config, Job
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +34,10 @@ class Phase:
 
 
 def gradual(config: Config, rate: float) -> list[Phase]:
-    """Phases for a backbone that starts from weights, under a head that is new.
+    """Phases for a backbone that starts from weights, under a head that fits them (`probe`).
 
-    A random head's gradients would wreck the backbone, so at first the head moves alone; then the
-    upper half of the backbone, whose features are the most special to what it was trained on, and
-    only then all of it (Howard and Ruder, 2018, arXiv:1801.06146).
+    First the upper half of the backbone moves, whose features are the most special to what it was
+    trained on, and then all of it (Howard and Ruder, 2018, arXiv:1801.06146).
 
     Args:
       config: the settings; from scratch everything moves from the start.
@@ -46,13 +45,8 @@ def gradual(config: Config, rate: float) -> list[Phase]:
     """
     if not config.pretrained:
         return [Phase(config.epochs, 1.0, config.rate)]
-    head = config.epochs // 3
-    upper = config.epochs // 3
-    phases = [
-        Phase(head, 0.0, RATE["head"]),
-        Phase(upper, 0.5, rate),
-        Phase(config.epochs - head - upper, 1.0, rate / 2),
-    ]
+    upper = config.epochs // 2
+    phases = [Phase(upper, 0.5, rate), Phase(config.epochs - upper, 1.0, rate / 2)]
     return [phase for phase in phases if phase.epochs]
 
 

@@ -1,5 +1,6 @@
 """The three trainers on a handful of tiny photos, as TFX calls them."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -128,6 +129,22 @@ def test_the_student_tells_how_it_compares_with_its_teacher_and_on_a_phone(stude
     assert told["student"]["latency_ratio"] > 0
     assert told["phone"]["float16"]["kept"]
     assert (student / "Format-Serving" / "model.tflite").exists()
+
+
+def test_a_fine_tuning_starts_with_a_head_that_fits_its_backbone(data, teacher, tmp_path):
+    weights = tmp_path / "start" / "start.weights.h5"
+    weights.parent.mkdir()
+    job.load_keras(str(teacher)).get_layer("backbone").layers[-1].save_weights(weights)
+    base = tmp_path / "start"
+    told = job.Job.of(arguments(data, tmp_path, base, pretrained=True, epochs=1), "breed-teacher")
+    told = dataclasses.replace(told, base=str(base))
+
+    net, curves = breed_training.train_teacher(told, tracking.Tracker.from_environment("head", {}))
+
+    scratch = history(teacher)
+    assert curves["loss"][0] < 0.75 * scratch["loss"][0]
+    kernel = net.get_layer("head").kernel.numpy()
+    assert np.flatnonzero(np.abs(kernel).sum(axis=0) > 1e-2).tolist() == sorted(LABELS)
 
 
 def test_a_student_can_start_from_nothing_with_a_backbone_of_its_own(data, teacher, tmp_path):
