@@ -15,7 +15,7 @@ from keras import ops
 from models import losses
 from models.distillation import Teacher
 
-TEMPERATURE = 2.0
+TEMPERATURE = 4.0
 TEACHER_SHARE = 0.9  # of the student's loss; the rest is the labels' own
 RARE = 0.99
 

@@ -30,7 +30,6 @@ PHOTOS_PER_DOG = {"pretrained": 8, "scratch": 4}
 VIEWS = "identity"  # augmentation policy
 NEIGHBOURS = 7
 MOVING, RATE = 0.6, 3e-4  # of a backbone that starts from weights
-BLEND = 0.5  # of the way from there
 LARGER = 9 / 7  # side of the larger picture that is looked at, to that of training
 COMPARED_PHOTOS = 2000  # of `val` with each other: two million pairs say enough
 _SHOWN = 32  # pairs among the sample predictions
@@ -80,8 +79,8 @@ def train(job: Job, tracker: tracking.Tracker) -> Trained:
 
     A fine-tuning sees its embeddings whitened (`match.whitening`), as they will be served, and so
     does not spend itself on what a matrix can do. It goes on to its end: of the epochs in which a
-    few dogs of `val` fare best, chance has the choice, and what an end is too much of, `blend`
-    takes back.
+    few dogs of `val` fare best, chance has the choice, and what an end is too much of,
+    `training.blend` takes back.
     """
     config = job.config
     side, photos = (
@@ -125,7 +124,7 @@ def train(job: Job, tracker: tracking.Tracker) -> Trained:
         )
     net = devices.plain(net, build)
     if config.pretrained:
-        net.set_weights(blend(start, net.get_weights()))
+        net.set_weights(training.blend(start, net.get_weights()))
     served = _finished(net, job, records) if config.pretrained else match.served(net, side)
     fitted, told = _calibrate(embedded(devices.inference(served), val), names)
     return Trained(net, served, fitted, {**history, **told})
@@ -171,15 +170,6 @@ def _of_train(net: keras.Model, job: Job) -> np.ndarray:
 
 def _dogs(records: Sequence[examples.Record]) -> list[str]:
     return [record.dog_id for record in records]
-
-
-def blend(start: Sequence[np.ndarray], trained: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The weights half-way from the start to the end of a fine-tuning.
-
-    Between the two lies an encoder that knows the training dogs less by heart and others better
-    (Wortsman et al., 2022, arXiv:2109.01903).
-    """
-    return [first + BLEND * (last - first) for first, last in zip(start, trained, strict=True)]
 
 
 def phases(config: Config) -> list[training.Phase]:

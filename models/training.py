@@ -17,6 +17,8 @@ from models import progress, tracking
 from models.checkpoint import State
 from models.job import Config, Job
 
+BLEND = 0.5  # of the way of a fine-tuning
+
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
@@ -100,6 +102,15 @@ def fit(
         first = last
     model.net.set_weights(state.best)
     return state.curves
+
+
+def blend(start: Sequence[np.ndarray], trained: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The weights half-way from the start to the end of a fine-tuning.
+
+    Between the two lies a net that knows the training photos less by heart and others better
+    (Wortsman et al., 2022, arXiv:2109.01903).
+    """
+    return [first + BLEND * (last - first) for first, last in zip(start, trained, strict=True)]
 
 
 def release(backbone: keras.Model, moving: float, pretrained: bool) -> None:

@@ -11,12 +11,6 @@ from models.examples import Record
 SIDE = 32
 
 
-def test_a_blend_lies_half_way_from_the_start():
-    start, trained = [np.array([0.0, 4.0])], [np.array([1.0, 0.0])]
-
-    assert match_training.blend(start, trained)[0].tolist() == [0.5, 2.0]
-
-
 @pytest.fixture(scope="module")
 def encoder():
     keras.utils.set_random_seed(0)

@@ -131,20 +131,49 @@ def test_the_student_tells_how_it_compares_with_its_teacher_and_on_a_phone(stude
     assert (student / "Format-Serving" / "model.tflite").exists()
 
 
-def test_a_fine_tuning_starts_with_a_head_that_fits_its_backbone(data, teacher, tmp_path):
-    weights = tmp_path / "start" / "start.weights.h5"
-    weights.parent.mkdir()
-    job.load_keras(str(teacher)).get_layer("backbone").layers[-1].save_weights(weights)
+def fine_tuned(data, teacher, tmp_path, **told):
+    """A teacher trained from the weights of another one's backbone."""
     base = tmp_path / "start"
-    told = job.Job.of(arguments(data, tmp_path, base, pretrained=True, epochs=1), "breed-teacher")
-    told = dataclasses.replace(told, base=str(base))
+    base.mkdir()
+    backbone = job.load_keras(str(teacher)).get_layer("backbone")
+    backbone.layers[-1].save_weights(base / "start.weights.h5")
+    task = job.Job.of(arguments(data, tmp_path, base, **told), "breed-teacher")
+    task = dataclasses.replace(task, base=str(base))
+    return breed_training.train_teacher(task, tracking.Tracker.from_environment("fine", {}))
 
-    net, curves = breed_training.train_teacher(told, tracking.Tracker.from_environment("head", {}))
+
+def test_a_fine_tuning_starts_with_a_head_that_fits_its_backbone(data, teacher, tmp_path):
+    net, curves = fine_tuned(data, teacher, tmp_path, epochs=1)
 
     scratch = history(teacher)
     assert curves["loss"][0] < 0.75 * scratch["loss"][0]
     kernel = net.get_layer("head").kernel.numpy()
     assert np.flatnonzero(np.abs(kernel).sum(axis=0) > 1e-2).tolist() == sorted(LABELS)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "photos", "expected"),
+    [
+        (0.8, 0.7, 100, False),
+        (0.8, 0.8, 100, False),
+        (0.86, 0.9, 56, False),  # a standard error is 0.0401
+        (0.86, 0.9, 57, True),  # 0.0397
+        (0.9, 1.0, 10, True),
+    ],
+)
+def test_a_fine_tuning_is_kept_where_it_is_better_by_a_standard_error(
+    before, after, photos, expected
+):
+    assert breed_training.earned(before, after, photos) == expected
+
+
+def test_a_fine_tuning_that_is_no_better_is_not_kept(data, teacher, tmp_path):
+    net, curves = fine_tuned(data, teacher, tmp_path, epochs=1)
+
+    assert curves["probe"] == {"val_accuracy": 1.0, "fine_tuned": 1.0, "kept": "probe"}
+    start = job.load_keras(str(teacher)).get_layer("backbone").get_weights()
+    for now, before in zip(net.get_layer("backbone").get_weights(), start, strict=True):
+        assert np.array_equal(now, before)
 
 
 def test_a_student_can_start_from_nothing_with_a_backbone_of_its_own(data, teacher, tmp_path):

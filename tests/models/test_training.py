@@ -337,3 +337,9 @@ def test_the_tracker_hears_of_every_epoch_counted_from_one(tmp_path):
 
     told = ["learning_rate", "loss", "photos_per_second", "val_score"]
     assert heard.epochs == [(1, told), (2, told)]
+
+
+def test_a_blend_lies_half_way_from_the_start():
+    start, trained = [np.array([0.0, 4.0])], [np.array([1.0, 0.0])]
+
+    assert training.blend(start, trained)[0].tolist() == [0.5, 2.0]
