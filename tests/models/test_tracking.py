@@ -157,7 +157,8 @@ if __name__ == "__main__":
     with tracking.Tracker("offline", "given", "x", {}) as tracker:
         tracker.epoch(1, {"loss": 0.5})
         print("training", flush=True)
-        time.sleep(60)
+        while True:
+            time.sleep(0.1)  # a signal just before a long sleep is heard at its end only
 """
 
 
@@ -178,10 +179,10 @@ def test_a_training_that_is_ended_leaves_a_run_that_failed(end, tmp_path):
         os.killpg(training.pid, end)  # as a terminal does: to all processes
     else:
         os.kill(training.pid, end)
-    training.wait(20)
+    training.wait(60)
 
     given = tmp_path / "work" / "given"
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not records(given, "exit") and time.monotonic() < until:
         time.sleep(0.2)
     assert [item.exit_code for item in records(given, "exit")] == [1]
