@@ -224,7 +224,7 @@ def _fit_head(net: keras.Model, job: Job, weights: np.ndarray) -> None:
     for images, labels in input_pipeline.labelled(job.train, side, job.config.batch_size):
         features += [look(images), look(images[:, :, ::-1])]
         found += [labels.numpy()] * 2
-        if len(found) * job.config.batch_size > 2 * probe.MOST:
+        if len(found) * job.config.batch_size >= probe.MOST:
             break
     progress.log.info("fitting the head to %d views of photos", sum(map(len, found)))
     head.set_weights(

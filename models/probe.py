@@ -8,7 +8,7 @@ is far from done. This one is done before the first epoch, at the price of one l
 import numpy as np
 
 RIDGE = 0.1  # of the squared weights on standardised features, as a share of the mean loss
-MOST = 20_000  # photos that are looked at: enough for a linear layer, and 100 MB of MobileNetV2
+MOST = 20_000  # views that are looked at: enough for a linear layer, and 100 MB of MobileNetV2
 _STEPS = 200
 
 
@@ -31,9 +31,10 @@ def fit(
 
     known = labels >= 0
     there, y = np.unique(labels[known], return_inverse=True)
-    x = features[known].astype(np.float32)
+    x = np.asarray(features[known], np.float32)
     mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-6
-    x = (x - mean) / spread
+    x -= mean
+    x /= spread
     weight = weights[there][y] / weights[there][y].sum()
     (photos, width), rivals = x.shape, len(there)
     rows = np.arange(photos)
