@@ -179,7 +179,7 @@ def test_a_training_that_is_ended_leaves_a_run_that_failed(end, tmp_path):
         os.killpg(training.pid, end)  # as a terminal does: to all processes
     else:
         os.kill(training.pid, end)
-    training.wait(60)
+    training.wait(150)
 
     given = tmp_path / "work" / "given"
     until = time.monotonic() + 60
