@@ -185,19 +185,21 @@ def _train(
         probed = config.pretrained and start is None
         if probed:
             _fit_head(net, job, breed.balance(labels, classes))
-        begun, before = net.get_weights(), evaluate(answer, present, val)[0] if probed else 0.0
+        begun = net.get_weights()
+        before, _ = evaluate(answer, present, val)
         history: dict[str, Any] = training.fit(
             model, data, len(labels), job, score, tracker, phases or (), choosing=not teacher
         )
         if config.pretrained:
             net.set_weights(training.blend(begun, net.get_weights()))
-        if probed:
-            after = evaluate(answer, present, val)[0]
-            count = sum(1 for _ in examples.scan(job.val))
-            kept = "fine-tuned" if earned(before, after, count) else "probe"
+        if probed and not teacher:
+            after, _ = evaluate(answer, present, val)
+            photos = sum(1 for _ in examples.scan(job.val))
+            kept = "fine-tuned" if earned(before, after, photos) else "probe"
             if kept == "probe":
                 net.set_weights(begun)
-            progress.log.info("val accuracy %.3f, fine-tuned %.3f: %s", before, after, kept)
+            told = (before, after, kept)
+            progress.log.info("val accuracy %.3f, fine-tuned %.3f: kept the %s", *told)
             history["probe"] = {"val_accuracy": before, "fine_tuned": after, "kept": kept}
     return devices.plain(net, build), history
 

@@ -1,7 +1,7 @@
 """The head of a classifier, fitted to a backbone as it came: a linear probe.
 
 A random head's gradients would wreck a backbone, and a head that a few epochs of steps have moved
-is far from done. This one is done before the first epoch, at the price of one look at the photos
+is far from done. This one is done before the first epoch, for one pass over the photos
 (Kumar et al., 2022, arXiv:2202.10054: first the probe, then the fine-tuning).
 """
 

@@ -131,12 +131,18 @@ def test_the_student_tells_how_it_compares_with_its_teacher_and_on_a_phone(stude
     assert (student / "Format-Serving" / "model.tflite").exists()
 
 
-def fine_tuned(data, teacher, tmp_path, **told):
-    """A teacher trained from the weights of another one's backbone."""
+def start_of(teacher, tmp_path):
+    """The weights of a teacher's backbone, as start weights."""
     base = tmp_path / "start"
     base.mkdir()
     backbone = job.load_keras(str(teacher)).get_layer("backbone")
     backbone.layers[-1].save_weights(base / "start.weights.h5")
+    return base
+
+
+def fine_tuned(data, teacher, tmp_path, **told):
+    """A teacher trained from the weights of another one's backbone."""
+    base = start_of(teacher, tmp_path)
     task = job.Job.of(arguments(data, tmp_path, base, **told), "breed-teacher")
     task = dataclasses.replace(task, base=str(base))
     return breed_training.train_teacher(task, tracking.Tracker.from_environment("fine", {}))
@@ -174,6 +180,20 @@ def test_a_fine_tuning_that_is_no_better_is_not_kept(data, teacher, tmp_path):
     start = job.load_keras(str(teacher)).get_layer("backbone").get_weights()
     for now, before in zip(net.get_layer("backbone").get_weights(), start, strict=True):
         assert np.array_equal(now, before)
+
+
+def test_a_student_is_not_taken_back_to_its_probe(data, teacher, tmp_path):
+    """Though both name every photo of `val` right: what its teacher told it would be lost."""
+    base = start_of(teacher, tmp_path)
+    told = {"start": str(base), "pretrained": True, "epochs": 1}
+    task = job.Job.of(arguments(data, tmp_path, teacher, **told), "breed-student")
+
+    net, curves = breed_training.train_student(task, tracking.Tracker.from_environment("x", {}))
+
+    start = job.load_keras(str(teacher)).get_layer("backbone").get_weights()
+    moved = zip(net.get_layer("backbone").get_weights(), start, strict=True)
+    assert not all(np.array_equal(now, before) for now, before in moved)
+    assert "probe" not in curves
 
 
 def test_a_student_can_start_from_nothing_with_a_backbone_of_its_own(data, teacher, tmp_path):

@@ -179,10 +179,10 @@ def test_a_training_that_is_ended_leaves_a_run_that_failed(end, tmp_path):
         os.killpg(training.pid, end)  # as a terminal does: to all processes
     else:
         os.kill(training.pid, end)
-    training.wait(150)
+    training.wait(20)
 
     given = tmp_path / "work" / "given"
-    until = time.monotonic() + 60
+    until = time.monotonic() + 20
     while not records(given, "exit") and time.monotonic() < until:
         time.sleep(0.2)
     assert [item.exit_code for item in records(given, "exit")] == [1]
