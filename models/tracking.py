@@ -11,6 +11,7 @@ import itertools
 import multiprocessing
 import netrc
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -230,7 +231,7 @@ class _Guest:
 
 def _serve(pipe: Connection, variables: Mapping[str, str]) -> None:
     """Does what is asked until nobody asks any more."""
-    os.setsid()  # Ctrl-C goes to a whole group of processes; W&B's own would stop in their midst
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(variables)
     run = _Run()
     with contextlib.suppress(OSError, EOFError):

@@ -162,6 +162,11 @@ if __name__ == "__main__":
 """
 
 
+def heard() -> None:
+    """Lets Ctrl-C end the new process: what a shell starts in the background ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_a_training_that_is_ended_leaves_a_run_that_failed(end, tmp_path):
     (tmp_path / "training.py").write_text(TRAINING)
@@ -171,6 +176,7 @@ def test_a_training_that_is_ended_leaves_a_run_that_failed(end, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=heard,
         text=True,
     )
     assert training.stdout.readline() == "training\n"
