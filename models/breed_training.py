@@ -79,7 +79,7 @@ def train_student(
 ) -> tuple[keras.Model, dict[str, Any]]:
     """Trains under the teacher, from the teacher's weights or from others.
 
-    It learns from answers, not photos by heart, and the longer the better: the last epoch is kept.
+    One that starts from weights keeps the last epoch: it learns from answers, not photos by heart.
 
     Args:
       job: whose `base` is the teacher.
@@ -187,8 +187,9 @@ def _train(
             _fit_head(net, job, breed.balance(labels, classes))
         begun = net.get_weights()
         before, _ = evaluate(answer, present, val)
+        choosing = not (teacher and config.pretrained)
         history: dict[str, Any] = training.fit(
-            model, data, len(labels), job, score, tracker, phases or (), choosing=not teacher
+            model, data, len(labels), job, score, tracker, phases or (), choosing
         )
         if config.pretrained:
             net.set_weights(training.blend(begun, net.get_weights()))
