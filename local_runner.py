@@ -43,7 +43,8 @@ examples
   python local_runner.py --data_version 3fa9c1d20b7e
 
 other commands (each with a --help of its own)
-  python local_runner.py data                 versions of the photos: list, keep, restore
+  python local_runner.py data                 lists the versions of the photos; data put and
+                                              data restore keep them and bring them back
   python local_runner.py schema               where the data do not fit the curated schema
 
 exit codes
@@ -299,7 +300,7 @@ def _student_size(given: int | None) -> int:
       SettingsError: 0 was given.
     """
     if given == 0:
-        raise SettingsError("--student_size 0: expected pixels")
+        raise SettingsError("--student_size 0: expected a side in pixels, 32 or more")
     return given or 0
 
 

@@ -18,7 +18,7 @@ start weights from there have seen many of these photos. Rows are kept in `--res
 is not measured again.
 """
 
-import argparse
+import collections
 import itertools
 import os
 import tempfile
@@ -30,6 +30,7 @@ import numpy as np
 
 FOLDS = 5
 VAL = 8  # one photo of as many
+LEAST = FOLDS + 2  # photos of a breed, or a fold has none of it to train on
 DRAWS = 10_000
 MODELS = ("regression", "teacher", "student", "alone")
 
@@ -81,7 +82,7 @@ def train(unit: dict[str, Any], arguments: Any, folder: str, place: dict[str, st
     def task(name: str, base: str, **told: Any) -> job.Job:
         keras.utils.set_random_seed(unit["seed"])
         config = job.Config(
-            backbone=told.pop("backbone", arguments.backbone),
+            backbone=arguments.backbone,
             image_size=side,
             epochs=told.pop("epochs", arguments.epochs),
             batch_size=arguments.batch_size,
@@ -102,9 +103,9 @@ def train(unit: dict[str, Any], arguments: Any, folder: str, place: dict[str, st
     taught.save(teacher, curves)
     base = os.path.join(folder, "teacher")
     told = {"side": arguments.student_size, "epochs": arguments.student_epochs}
-    told |= {"backbone": arguments.student, "augment": arguments.student_augment}
-    own = breed_training.TEACHER if arguments.student == arguments.backbone else start
-    student, history = breed_training.train_student(task("student", base, start=own, **told), off)
+    told |= {"augment": arguments.student_augment}
+    warm = task("student", base, start=breed_training.TEACHER, **told)
+    student, history = breed_training.train_student(warm, off)
     untaught = task("alone", base, start=start, **told)
     alone, untold = breed_training.train_student(untaught, off, taught=False)
     kept = {"teacher kept": curves["probe"]["kept"], "alone kept": untold["probe"]["kept"]}
@@ -231,31 +232,34 @@ def table(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Runs what is missing and prints the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    from models import augment
+
+    parser = folds.Parser(__doc__)
     parser.add_argument("--data", required=True, help="a data folder with photos of breeds")
     parser.add_argument("--weights", required=True, help="the backbone's start weights")
-    parser.add_argument("--backbone", default="mobilenet_v2")
-    parser.add_argument("--student", default="mobilenet_v2", help="the student's backbone")
-    parser.add_argument("--student_size", type=int, default=144)
-    parser.add_argument("--image_size", type=int, default=288)
+    parser.add_argument("--backbone", default="mobilenet_v2", help="of teacher and student")
+    parser.add_argument("--student_size", type=int, default=144, help="side that it sees, pixels")
+    parser.add_argument("--image_size", type=int, default=288, help="side of the photos, pixels")
     parser.add_argument("--epochs", type=int, default=6, help="the teacher's")
-    parser.add_argument("--student_epochs", type=int, default=12)
+    parser.add_argument("--student_epochs", type=int, default=12, help="the student's")
     parser.add_argument("--student_augment", default="light", help="as --augment of a run")
-    parser.add_argument("--batch_size", type=int, default=16)
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--folds", default="0,1,2,3,4")
-    parser.add_argument("--results", default="breed.jsonl", help="default: breed.jsonl")
-    arguments = parser.parse_args()
+    parser.add_argument("--batch_size", type=int, default=16, help="photos a training step")
+    parser.add_argument("--seeds", type=folds.numbers(), default="0,1,2", help="of trainings")
+    parser.add_argument("--folds", type=folds.numbers(FOLDS), default="0,1,2,3,4", help="tested on")
+    parser.add_argument("--results", default="breed.jsonl", help="file of the rows that are done")
+    arguments = parser.read()
+    if not 32 <= arguments.student_size <= arguments.image_size:
+        parser.error(f"--student_size {arguments.student_size}: expected 32 to --image_size")
+    if arguments.student_augment not in augment.POLICIES:
+        parser.error(f"--student_augment: expected one of {', '.join(augment.POLICIES)}")
     examples = folds.read(os.path.realpath(arguments.data), "cropped", arguments.image_size)
+    for breed, count in collections.Counter(example.breed for example in examples).items():
+        if count < LEAST:
+            parser.error(f"--data: {breed} has {count} photos, {FOLDS} folds need {LEAST} or more")
     results = folds.Results(arguments.results)
-    seeds, chosen = folds.numbers(arguments.seeds), folds.numbers(arguments.folds)
-    if not 0 < arguments.student_size <= arguments.image_size:
-        parser.error(f"--student_size {arguments.student_size}: expected 1 to --image_size")
     units = [
         {"seed": seed, "fold": fold, "told": folds.told(arguments)}
-        for seed, fold in itertools.product(seeds, chosen)
+        for seed, fold in itertools.product(arguments.seeds, arguments.folds)
     ]
     for unit in list(results.missing(units)):
         results.add(run(dict(unit), examples, arguments))

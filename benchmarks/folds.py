@@ -1,11 +1,12 @@
-"""What benchmarks share: where the project is, records of folds, results that are kept."""
+"""What benchmarks share (no program): the command line, records of folds, results that last."""
 
+import argparse
 import hashlib
 import json
 import os
 import pathlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,74 @@ sys.path.insert(0, str(ROOT))
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
+from components import dataset  # noqa: E402
+from models import backbones  # noqa: E402
+from pipeline import command_line, settings  # noqa: E402
+
 VOCABULARY = str(ROOT / "schema" / "breeds.csv")
+
+
+class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Shows every default that is not spelled out."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        told = action.default is None or "default" in (action.help or "")
+        return action.help if told else super()._get_help_string(action)
+
+
+class Parser(command_line.Parser):
+    """A benchmark's command line; what its flags name is looked at before anything is done.
+
+    Args:
+      about: the benchmark's docstring.
+    """
+
+    def __init__(self, about: str | None):
+        name = os.path.basename(sys.argv[0])
+        super().__init__(name, description=about, formatter_class=_Help, allow_abbrev=False)
+
+    def read(self) -> argparse.Namespace:
+        """Reads the flags; ends the program where a file or a name in them can't be used."""
+        found = self.parse_args()
+        told = vars(found)
+        try:
+            if told.get("data") is not None:
+                settings.list_folder(found.data)
+                dataset.list_containers(found.data)
+            if told.get("weights") is not None:
+                backbones.check_weights(found.weights, backbones.get(found.backbone))
+            elif "backbone" in told:
+                backbones.get(found.backbone)
+        except ValueError as error:
+            self.error(str(error))
+        return found
+
+
+def numbers(below: int | None = None) -> Callable[[str], list[int]]:
+    """Reads `0,1,2`, for argparse."""
+
+    def read(text: str) -> list[int]:
+        parts = text.split(",")
+        if not all(part.isdecimal() and (below is None or int(part) < below) for part in parts):
+            most = f" below {below}" if below else ""
+            raise argparse.ArgumentTypeError(f"{text!r}: expected numbers{most}, such as 0,1,2")
+        return [int(part) for part in parts]
+
+    return read
+
+
+def names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """Reads names with commas between, or `all`, for argparse."""
+
+    def read(text: str) -> list[str]:
+        found = list(known) if text == "all" else text.split(",")
+        if unknown := [name for name in found if name not in known]:
+            raise argparse.ArgumentTypeError(
+                f"{unknown[0]!r}: expected one or more of {','.join(known)}, or all"
+            )
+        return found
+
+    return read
 
 
 class Example:
@@ -28,7 +96,7 @@ class Example:
 
 def read(data: str, view: str, side: int) -> list[Example]:
     """All good photos of a view, in the order of their ids."""
-    from components import dataset, image_example_gen, photo_catalog
+    from components import image_example_gen, photo_catalog
     from models import vocabulary
 
     breeds = vocabulary.read(VOCABULARY)
@@ -139,8 +207,3 @@ def spread(values: Sequence[float]) -> str:
 def load() -> str:
     """The machine's load, for the reader of the figures."""
     return f"load average {os.getloadavg()[0]:.1f}"
-
-
-def numbers(text: str) -> list[int]:
-    """Reads `0,1,2`."""
-    return [int(part) for part in text.split(",")]

@@ -315,9 +315,7 @@ def _memory(source: str, counts: list[int]) -> Iterator[str]:
 
 def main() -> None:
     """Measures, and prints tables in Markdown."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = folds.Parser(__doc__)
     parser.add_argument("--data", help="a data folder with stanford/ in it; default: the sample")
     parser.add_argument("--photos", type=int, default=5000, help="to measure speed on")
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each way")
@@ -326,7 +324,7 @@ def main() -> None:
     )
     for inner in ("--way", "--cores", "--result"):
         parser.add_argument(inner, help=argparse.SUPPRESS, type=int if inner == "--cores" else str)
-    arguments = parser.parse_args()
+    arguments = parser.read()
     if arguments.way == "photos":
         make_photos(arguments.data, arguments.result, arguments.cores)
     elif arguments.way:

@@ -166,16 +166,14 @@ def _rows(backbone: str, split: str, side: int, arguments: argparse.Namespace) -
 
 def main() -> None:
     """Measures, and prints a table in Markdown for each model."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = folds.Parser(__doc__)
     parser.add_argument("--data", help="a data folder; default: the drawn sample")
     parser.add_argument("--photos", type=int, default=1024, help="records to read from")
     parser.add_argument("--image_size", type=int, default=224, help="of MobileNetV2's photos")
     parser.add_argument("--batch", type=int, default=48, help="photos a step")
     parser.add_argument("--steps", type=int, default=10, help="of each measurement")
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each way")
-    arguments = parser.parse_args()
+    arguments = parser.read()
     models = {"mobilenet_v2": arguments.image_size, "small_cnn": _SMALL_SIDE}
     with tempfile.TemporaryDirectory() as place:
         data = arguments.data or folds.sample(place)

@@ -18,7 +18,7 @@ untrained backbone, and a calibration error below 0.05. Rows are kept in `--resu
 is not measured again.
 """
 
-import argparse
+import collections
 import dataclasses
 import itertools
 import os
@@ -32,6 +32,7 @@ import numpy as np
 FOLDS = 3
 LOSS = "supcon+arcface"
 VAL = 8  # one dog of as many
+LEAST = 3 * FOLDS  # dogs, or a fold has too few to train on
 
 
 def deal(dogs: list[str], fold: int) -> dict[str, str]:
@@ -164,30 +165,38 @@ def reliability(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Runs what is missing and prints the tables."""
-    from models.losses import MATCH_LOSSES
+    from models import losses
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = folds.Parser(__doc__)
     parser.add_argument("--data", required=True, help="a data folder with individuals/")
     parser.add_argument("--weights", required=True, help="the backbone's start weights")
-    parser.add_argument("--backbone", default="mobilenet_v2")
+    parser.add_argument("--backbone", default="mobilenet_v2", help="of the encoder")
     parser.add_argument("--start", help="folder of a breed teacher's model artifact to start from")
-    parser.add_argument("--image_size", type=int, default=224)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--batch_size", type=int, default=48)
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--folds", default="0,1,2")
-    parser.add_argument("--losses", default=LOSS, help="names with commas between, or all")
-    parser.add_argument("--results", default="match.jsonl", help="default: match.jsonl")
-    arguments = parser.parse_args()
-    losses = MATCH_LOSSES if arguments.losses == "all" else arguments.losses.split(",")
+    parser.add_argument("--image_size", type=int, default=224, help="side of the photos, pixels")
+    parser.add_argument("--epochs", type=int, default=12, help="passes over the photos")
+    parser.add_argument("--batch_size", type=int, default=48, help="photos a training step")
+    parser.add_argument("--seeds", type=folds.numbers(), default="0,1,2", help="of trainings")
+    parser.add_argument("--folds", type=folds.numbers(FOLDS), default="0,1,2", help="tested on")
+    parser.add_argument(
+        "--losses",
+        type=folds.names(losses.MATCH_LOSSES),
+        default=LOSS,
+        help=f"one or more of {','.join(losses.MATCH_LOSSES)}, or all",
+    )
+    parser.add_argument("--results", default="match.jsonl", help="file of the rows that are done")
+    arguments = parser.read()
+    if arguments.start and not os.path.isdir(os.path.join(arguments.start, "Format-Keras")):
+        parser.error(f"--start {arguments.start}: expected a trainer's model, with Format-Keras")
     examples = folds.read(os.path.realpath(arguments.data), "individual", arguments.image_size)
     results = folds.Results(arguments.results)
-    seeds, chosen = folds.numbers(arguments.seeds), folds.numbers(arguments.folds)
+    photos = collections.Counter(example.dog_id for example in examples)
+    if sum(count > 1 for count in photos.values()) < LEAST:
+        parser.error(f"--data: {FOLDS} folds need {LEAST} dogs or more with two photos each")
     units = [
         {"loss": loss, "seed": seed, "fold": fold, "told": folds.told(arguments)}
-        for seed, loss, fold in itertools.product(seeds, losses, chosen)
+        for seed, loss, fold in itertools.product(
+            arguments.seeds, arguments.losses, arguments.folds
+        )
     ]
     for unit in list(results.missing(units)):
         results.add(run(dict(unit), examples, arguments))

@@ -189,23 +189,13 @@ def _report(arguments: argparse.Namespace, source: str) -> None:
 
 def main() -> None:
     """Measures, and prints a table in Markdown."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = folds.Parser(__doc__)
     parser.add_argument("--data", help="a data folder; default: the sample")
     parser.add_argument("--backbone", default="small_cnn", help="a name of models/backbones.py")
     parser.add_argument("--weights", help="its start weights; default: random ones")
     parser.add_argument("--side", type=int, default=224, help="of the records, pixels")
     parser.add_argument("--photos", type=int, default=200, help="of each view")
-    arguments = parser.parse_args()
-    from models import backbones
-
-    try:
-        registered = backbones.get(arguments.backbone)
-        if arguments.weights:
-            backbones.check_weights(arguments.weights, registered)
-    except ValueError as error:
-        parser.error(str(error))
+    arguments = parser.read()
     with tempfile.TemporaryDirectory() as folder:
         _report(arguments, arguments.data or folds.sample(folder))
 

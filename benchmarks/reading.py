@@ -7,7 +7,6 @@ Beside it the least that any way has to do, `hashlib.sha256` over one file after
 same files, in turns. They lie in the page cache: it is the work that is measured, not the disk.
 """
 
-import argparse
 import hashlib
 import os
 import pathlib
@@ -73,12 +72,10 @@ def _row(name: str, folder: pathlib.Path, repeats: int) -> str:
 
 def main() -> None:
     """Measures, and prints a table in Markdown."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = folds.Parser(__doc__)
     parser.add_argument("--files", type=int, default=20_000, help="how many")
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each way")
-    arguments = parser.parse_args()
+    arguments = parser.read()
     size = arguments.files * _BYTES // 1_000_000
     with tempfile.TemporaryDirectory() as place:
         folders = [pathlib.Path(place) / name for name in ("files", "archive")]

@@ -76,20 +76,21 @@ def rates(backbone: str, split: str, side: int, arguments: argparse.Namespace) -
 
 def main() -> None:
     """Prints a row for each net."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = folds.Parser(__doc__)
     parser.add_argument("--data", help="a data folder; default: the drawn sample")
     parser.add_argument("--batch", type=int, default=32, help="photos a step")
     parser.add_argument("--steps", type=int, default=10, help="of an epoch")
     parser.add_argument("--repeats", type=int, default=5, help="epochs that count")
-    parser.add_argument("--nets", default=",".join(NETS), help="names with commas between")
-    arguments = parser.parse_args()
+    known = list(NETS)
+    parser.add_argument(
+        "--nets", type=folds.names(known), default="all", help=f"one or more of {','.join(known)}"
+    )
+    arguments = parser.read()
     with tempfile.TemporaryDirectory() as folder:
         data = arguments.data or folds.sample(folder)
         print("| net | px | bare step, photos/s | whole loop, photos/s | ratio |")
         print("| --- | ---: | ---: | ---: | ---: |")
-        for name in arguments.nets.split(","):
+        for name in arguments.nets:
             side, place = NETS[name], pathlib.Path(folder) / name
             count = arguments.steps * arguments.batch
             split = inputs.write_records(data, place / "train", side, count)

@@ -63,8 +63,12 @@ class Backbone:
         except Exception as error:
             raise WeightsError(f"{path} does not fit backbone {self.name}: {error}") from error
 
-    def fetch_imagenet(self, path: str) -> None:
+    def fetch_imagenet(self, path: str, flag: str = "--weights") -> None:
         """Writes Keras' ImageNet weights to `path` (they are downloaded unless Keras has them).
+
+        Args:
+          path: of the file.
+          flag: what asked for them, for the messages.
 
         Raises:
           WeightsError: there are none, or they could not be downloaded.
@@ -72,14 +76,14 @@ class Backbone:
         import keras
 
         if self.application is None:
-            raise WeightsError(f"backbone {self.name} has no ImageNet weights: use --weights none")
+            raise WeightsError(f"backbone {self.name} has no ImageNet weights: use {flag} none")
         make: Callable[..., Any] = getattr(keras.applications, self.application)
         try:
             make(include_top=False, weights="imagenet").save_weights(path)
         except Exception as error:
             raise WeightsError(
                 f"the ImageNet weights of {self.name} could not be downloaded ({error}): check the "
-                "network, or give a file with --weights FILE, or --weights none"
+                f"network, or give a file with {flag} FILE, or {flag} none"
             ) from error
 
 
@@ -161,7 +165,7 @@ def check_weights(path: str, backbone: Backbone) -> None:
             file.visititems(add)
     except OSError as error:
         raise WeightsError(
-            f"weights file {path} is no HDF5 file, or not all of one ({error})"
+            f"weights file {path} is no HDF5 file, or only a part of one: fetch it again"
         ) from error
     if count != backbone.weights:
         raise WeightsError(

@@ -33,6 +33,7 @@ class State:
     def __init__(self, model: keras.Model, job: Job, choosing: bool = True):
         self._model, self._choosing = model, choosing
         self._file, self._key = file_of(job), job.key
+        self._epochs = job.config.epochs
         self._patience = max(5, round(PATIENCE * job.config.epochs))
         self._optimizer: list[np.ndarray] = []
         self._phase = 0
@@ -107,7 +108,11 @@ class State:
         _assign(self._model.variables, parts["model"])
         self.curves, self._phase = told["curves"], told["phase"]
         self.best, self._optimizer = parts["best"], parts["optimizer"]
-        progress.log.info("going on after epoch %d of a training that was cut", self.epoch)
+        progress.log.log(
+            progress.STAYS,
+            "a training that was cut goes on after epoch %d/%d",
+            *(self.epoch, self._epochs),
+        )
 
 
 def file_of(job: Job) -> str:

@@ -143,8 +143,8 @@ def check(dogs: Sequence[str]) -> None:
     if len(counts) < 2 or counts.max() < 2:
         raise ValueError(
             f"the match model needs two dogs in val, and two photos of one of them: found "
-            f"{len(counts)} dogs with {counts.max(initial=0)} photos or fewer each; add dogs, or "
-            "photos of those that are there"
+            f"{len(counts)}, with {counts.max(initial=0)} at most of one; add dogs, or photos of "
+            "those that are there"
         )
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 
 log = logging.getLogger("spotted.progress")
+STAYS = logging.INFO + 5  # the level of what is still to be read when the work has gone on
 
 
 class Rate:
@@ -28,8 +29,9 @@ class Rate:
             rate = self._done / max(now - self._start, 1e-9)
             left = (self._total - self._done) / max(rate, 1e-9)
             log.info(
-                "%s %d/%d %s · %.0f/s · %.0f s left%s",
-                *(self._what, self._done, self._total, self._unit, rate, left),
+                "%s %d/%d %s · %.0f/s%s%s",
+                *(self._what, self._done, self._total, self._unit, rate),
+                f" · {left:.0f} s left" if left > 0 else "",
                 f" · {note}" if note else "",
             )
 

@@ -195,7 +195,7 @@ def sample(output: str) -> str:
 
 
 def _start_weights(
-    settings: Settings, folder: str, backbone: str, weights: str
+    settings: Settings, folder: str, backbone: str, weights: str, flag: str = "--weights"
 ) -> tuple[str | None, str]:
     """A content-addressed folder that holds the start weights, and their digest.
 
@@ -206,10 +206,11 @@ def _start_weights(
       folder: of the inputs.
       backbone: whose they are.
       weights: imagenet, none, or a file.
+      flag: that says which.
     """
     if weights == "none" or not _trains(settings):
         return None, ""
-    file = _imagenet(folder, backbone) if weights == "imagenet" else os.path.abspath(weights)
+    file = _imagenet(folder, backbone, flag) if weights == "imagenet" else os.path.abspath(weights)
     # Keras tells its two layouts apart by the file's name.
     name = "start.h5" if backbones.is_old_layout(file) else "start.weights.h5"
     with open(file, "rb") as stream:
@@ -221,7 +222,8 @@ def _student_weights(settings: Settings, folder: str) -> tuple[str | None, str]:
     """Those of a student of another backbone than the teacher's; another one needs none."""
     if not settings.student_differs:
         return None, ""
-    return _start_weights(settings, folder, settings.student, settings.student_weights)
+    own = (settings.student, settings.student_weights)
+    return _start_weights(settings, folder, *own, "--student_weights")
 
 
 def _teacher(settings: Settings, folder: str, table: str) -> tuple[str | None, str]:
@@ -238,14 +240,14 @@ def _trains(settings: Settings) -> bool:
     return "model_training" in settings.stages
 
 
-def _imagenet(folder: str, backbone: str) -> str:
+def _imagenet(folder: str, backbone: str, flag: str) -> str:
     """Keras' ImageNet weights, kept in the output folder once they are there."""
     file = os.path.join(folder, "imagenet", f"{backbone}.weights.h5")
     if not os.path.exists(file):
         os.makedirs(os.path.dirname(file), exist_ok=True)
         log.info("fetching the ImageNet weights of %s", backbone)
         aside = file.replace(".weights.h5", ".partial.weights.h5")
-        backbones.get(backbone).fetch_imagenet(aside)
+        backbones.get(backbone).fetch_imagenet(aside, flag)
         os.rename(aside, file)
     return file
 

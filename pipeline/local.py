@@ -5,8 +5,10 @@ import dataclasses
 import fcntl
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from components.dataset import version_of
@@ -30,7 +32,7 @@ def run(settings: Settings) -> int:
       SettingsError: the input can't be used, or another run holds the output folder.
     """
     settings = dataclasses.replace(settings, output=os.path.abspath(settings.output))
-    run_id = time.strftime("%Y%m%d-%H%M%S")
+    start, run_id = time.time(), time.strftime("%Y%m%d-%H%M%S")
     log_file = make_folders(settings.output, run_id)
     _check_artifacts(settings)
     with working(settings.output, log_file) as terminal:
@@ -38,16 +40,21 @@ def run(settings: Settings) -> int:
             return _run(settings, terminal, run_id, log_file)
         except Exception as error:
             if terminal.interrupted:
-                left = (
-                    "the running node left nothing, the finished ones are kept"
-                    if terminal.failed("stopped")
-                    else "what was finished or fetched is kept"
-                )
+                left = _left(settings, terminal.failed("stopped"), start)
                 terminal.say(f"interrupted: {left}; run the same command to go on")
                 return INTERRUPTED
             if isinstance(error, (DataError, WeightsError, DvcError)):
                 raise SettingsError(str(error)) from error
             raise
+
+
+def _left(settings: Settings, node: str | None, start: float) -> str:
+    """What an interrupted run leaves behind, in words."""
+    if node is None:
+        return "what was finished or fetched is kept"
+    if any(path.stat().st_mtime > start for path in Path(settings.training).glob("*/state.npz")):
+        return f"the training of {node} is kept up to its last whole epoch, finished nodes whole"
+    return f"{node} left nothing, the finished nodes are kept"
 
 
 def review_schema(output: str, accept: bool) -> int:
@@ -103,7 +110,12 @@ def working(output: str, log_file: str) -> Iterator[Terminal]:
     Raises:
       SettingsError: somebody else holds it.
     """
-    with _locked(output), quiet(log_file) as terminal, _interruptible(terminal):
+    with (
+        _locked(output),
+        _scratch(),
+        quiet(log_file) as terminal,
+        _interruptible(terminal),
+    ):
         yield terminal
 
 
@@ -127,6 +139,17 @@ def _locked(output: str) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[None]:
+    """Gives libraries a folder for their temporary files: some, Beam too, leave theirs behind."""
+    with tempfile.TemporaryDirectory(prefix="spotted-", ignore_cleanup_errors=True) as folder:
+        kept, tempfile.tempdir = tempfile.tempdir, folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = kept
 
 
 @contextlib.contextmanager
@@ -165,7 +188,7 @@ def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> 
     from pipeline import summary as summaries
     from pipeline.execution import Execution
 
-    os.environ[checkpoint.FOLDER_VARIABLE] = os.path.join(settings.output, "training")
+    os.environ[checkpoint.FOLDER_VARIABLE] = settings.training
     terminal.stop_if_asked()
     execution = Execution(settings, run_id)
     terminal.nodes = len(execution.plan.nodes)

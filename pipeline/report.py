@@ -1,9 +1,11 @@
 """The closing table of a run."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from components import split_assigner
+from models import tracking
 from pipeline.settings import Settings
 
 _BREED = ("top1", "top5", "log_loss", "examples", "agreement", "ms", "MB")
@@ -35,6 +37,9 @@ def lines(settings: Settings, summary: Mapping[str, Any], seconds: float) -> Ite
             yield f"{model:<9} {path or _not_pushed(settings, model)}"
     if summary["ledger"]:
         yield f"ledger    {summary['ledger']} (rejected.csv, breeds.csv, a CSV for each split)"
+    if settings.wandb != tracking.OFF and os.path.isdir(settings.tracking):
+        send = f" (send it: wandb sync {settings.tracking}/wandb/offline-run-*)"
+        yield f"wandb     {settings.tracking}{send if settings.wandb == tracking.OFFLINE else ''}"
     yield f"artifacts {settings.pipeline_root}"
     yield f"metadata  {settings.metadata}"
 
@@ -95,27 +100,23 @@ def _data(data: Mapping[str, Any], error: str | None) -> Iterator[str]:
     yield f"gate data: {verdict} (data version {data['version']})"
     yield from (f"  WRONG {problem}" for problem in data["problems"] if allowed)
     yield from (f"  warning: {warning}" for warning in data["warnings"])
-    if differences := len(data["schema"]):
-        yield (
-            f"  the curated schema says more than these data show, or other things, in "
-            f"{differences} points (summary.json lists them); none is a fault by itself"
-        )
 
 
 def _remarks(summary: Mapping[str, Any]) -> Iterator[str]:
     """What a user may want to mend in the data."""
     even = summary["evenness"]
-    if "val" in even:
+    of_breeds = not summary["splits"] or {"cropped", "uncropped"} & set(summary["splits"])
+    if of_breeds and "val" in even:
         spread = "; ".join(
             f"{split} has {even[split][0]:.0%} to {even[split][2]:.0%} of each"
             for split in ("val", "test")
         )
-        yield f"{even['breeds']} breeds: {spread}" + (
+        yield f"{_breeds(even['breeds'])}: {spread}" + (
             f"; not in every split: {_some(even['incomplete'])}" if even["incomplete"] else ""
         )
-    elif even["breeds"]:
+    elif of_breeds and even["breeds"]:
         yield (
-            f"{even['breeds']} breeds, none of {split_assigner.WHOLE_BREED} photos or more: a "
+            f"{_breeds(even['breeds'])}, none of {split_assigner.WHOLE_BREED} photos or more: a "
             "split may lack some"
         )
     if unknown := summary["unknown_breeds"]:
@@ -123,6 +124,10 @@ def _remarks(summary: Mapping[str, Any]) -> Iterator[str]:
         yield f"breeds without a row in schema/breeds.csv: {_some(counted)}"
     if single := summary["single_photo_dogs"]:
         yield f"dogs with one photo only, which nothing can be matched with: {_some(single)}"
+
+
+def _breeds(number: int) -> str:
+    return f"{number} breed{'' if number == 1 else 's'}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -207,6 +207,11 @@ class Settings:
         return os.path.join(self.output, "artifacts")
 
     @property
+    def training(self) -> str:
+        """Where trainings that have not ended keep their state."""
+        return os.path.join(self.output, "training")
+
+    @property
     def tracking(self) -> str:
         """Where Weights & Biases keeps its runs."""
         return os.path.join(self.output, "wandb")

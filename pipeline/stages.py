@@ -4,6 +4,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from google.protobuf.message import Message
+from tfx.dsl.compiler import placeholder_utils
+from tfx.orchestration.portable import data_types
+from tfx.utils import proto_utils
+
 from pipeline.graph import stage_of
 from pipeline.metadata import Node, Store
 from pipeline.settings import Settings, SettingsError
@@ -87,6 +92,15 @@ def _obstacle(name: str, wanted: Any, ran: Node | None) -> str:
     return f"no earlier run has {name} to build on: run --{stage_of(name)} first"
 
 
+def _value(parameter: Any) -> Any:
+    """What ML Metadata will hold of it: TFX compiles a proto to a placeholder, and stores JSON."""
+    if parameter.WhichOneof("value") == "placeholder":
+        context = placeholder_utils.ResolutionContext(data_types.ExecutionInfo())
+        found = placeholder_utils.resolve_placeholder_expression(parameter.placeholder, context)
+        return proto_utils.proto_to_json(found) if isinstance(found, Message) else found
+    return getattr(parameter.field_value, parameter.field_value.WhichOneof("value"))
+
+
 _MEANING = {"code": "its code has changed", "digest": "the data have changed"}
 
 
@@ -95,8 +109,7 @@ def differences(wanted: Any, ran: Node) -> list[str]:
     found = []
     stage = stage_of(ran.node_id)
     for key, value in wanted.parameters.parameters.items():
-        kind = value.field_value.WhichOneof("value")
-        now = getattr(value.field_value, kind)
+        now = _value(value)
         then = ran.parameters.get(key)
         if now != then:
             change = _MEANING.get(key, f"it ran with {key}={then}, this run has {key}={now}")

@@ -64,9 +64,12 @@ def _check_folder(teacher: str) -> None:
             "output/serving/breed/<version>, or wandb:ENTITY/PROJECT/ARTIFACT:ALIAS"
         )
     if not os.path.isfile(os.path.join(teacher, _GRAPH)):
+        found = sorted(os.listdir(teacher))
+        inner = [name for name in found if os.path.isfile(os.path.join(teacher, name, _GRAPH))]
+        hint = f": give {os.path.join(teacher, inner[-1])}" if inner else ""
         raise SettingsError(
             f"--teacher {teacher}: expected a SavedModel, with {_GRAPH} in it, found "
-            f"{_some(os.listdir(teacher))}"
+            f"{_some(found)}{hint}"
         )
 
 

@@ -63,7 +63,10 @@ class Terminal(logging.Handler):
         text = str(record.msg)
         if record.name == log.name:
             self._text = record.getMessage()
-            self._status(self._text)
+            if record.levelno > logging.INFO:
+                self._stay(self._text)
+            else:
+                self._status(self._text)
         elif text == "Component %s is running.":
             self._begin(str(record.args[0]))  # type: ignore[index]
         elif text == "Component %s is finished.":
@@ -111,7 +114,10 @@ class Terminal(logging.Handler):
             self._overwrite(text)
         elif time.monotonic() - self._shown >= _EVERY:
             self._shown = time.monotonic()
-            self.say(f"  {self._place()} {self._node} … {text}" if self._node else f"  {text}")
+            self._stay(text)
+
+    def _stay(self, text: str) -> None:
+        self.say(f"  {self._place()} {self._node} … {text}" if self._node else f"  {text}")
 
     def _overwrite(self, text: str) -> None:
         if self._live:

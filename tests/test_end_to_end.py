@@ -191,6 +191,26 @@ def test_an_interrupted_run_keeps_nothing_of_the_running_node_and_goes_on(data, 
     assert states["DataGate"] == "run"
 
 
+def test_an_interrupted_training_goes_on_and_says_so(clone, data):
+    command = (*flags(data), "--epochs", "30", "--model_training")  # the later flag counts
+    first = clone.start(*command)
+    while first.poll() is None and not list((clone.output / "training").glob("*/state.npz")):
+        time.sleep(0.1)
+    first.send_signal(signal.SIGINT)
+    printed, _ = first.communicate()
+
+    assert first.returncode == 130, printed
+    assert "the training of Trainer_breed_teacher is kept up to its last whole epoch" in printed
+
+    second = clone.start(*command)
+    on = next((line for line in second.stdout if "goes on after epoch" in line), "")
+    second.send_signal(signal.SIGINT)
+    second.communicate()
+
+    assert "Trainer_breed_teacher … a training that was cut goes on after epoch" in on
+    assert on.rstrip().endswith("/30")
+
+
 def test_two_runs_on_one_output_folder_is_an_error(data, tmp_path):
     project = Project.copy(tmp_path)
     first = project.start(*flags(data))

@@ -133,7 +133,11 @@ def test_where_every_dog_has_a_breed_no_look_alikes_are_looked_for():
 
 @pytest.mark.parametrize(
     ("dogs", "found"),
-    [([], "0 dogs"), (["a"] * 8, "1 dogs with 8 photos"), (["a", "b"], "2 dogs with 1 photos")],
+    [
+        ([], "found 0"),
+        (["a"] * 8, "found 1, with 8 at most"),
+        (["a", "b"], "found 2, with 1 at most"),
+    ],
 )
 def test_a_val_without_pairs_of_both_kinds_is_refused(dogs, found):
     with pytest.raises(ValueError, match=f"two dogs in val, and two photos of one.*{found}"):

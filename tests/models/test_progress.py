@@ -12,7 +12,7 @@ def test_the_end_of_the_work_is_reported_with_its_note(caplog):
 
     last = caplog.messages[-1]
     assert last.startswith("reading 3/3 files · ")
-    assert last.endswith("0 s left · loss 0.5")
+    assert last.endswith("/s · loss 0.5")
 
 
 def test_workers_on_the_same_work_share_one_counter(tmp_path):
