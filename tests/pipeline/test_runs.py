@@ -158,7 +158,6 @@ def test_the_closing_table_shows_metrics_gates_and_paths(tmp_path):
         "breeds/Labradoodle (7)", "individuals/rex",
         "gate data: ALLOWED, though it is wrong (--allow_anomalies) (data version 0123456789ab)",
         "  WRONG a leak", "  warning: a tiny dog",
-        "in 2 points (summary.json lists them)",
         "untrained", "gate breed: REFUSED",
         "FAILED floor: too low", "not pushed", "serving/match/1", "1 run, 1 cached, in 12 s",
     ):  # fmt: skip
