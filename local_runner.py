@@ -3,6 +3,7 @@
 python local_runner.py                      everything, on the built-in sample of drawn dogs
 python local_runner.py --data photos        everything, on your photos
 python local_runner.py data                 the contents that the photos had, and how to keep them
+python local_runner.py models               the versions that were pushed, and which one serves
 """
 
 import argparse
@@ -46,9 +47,12 @@ other commands (each with a --help of its own)
   python local_runner.py data                 lists the versions of the photos; data put and
                                               data restore keep them and bring them back
   python local_runner.py schema               where the data do not fit the curated schema
+  python local_runner.py models               lists the versions of the models that were pushed
+  python local_runner.py rollback breed       serves the version before again
 
 exit codes
-  0 done, every model was pushed    1 a node failed    2 bad input, nothing was run
+  0 done, every model was pushed, or was withdrawn by hand before
+  1 a node failed    2 bad input, nothing was run
   3 done, but a gate refused a model    130 interrupted
 """
 
@@ -68,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     _add_breed(result.add_argument_group("the breed models' photos"))
     _add_student(result.add_argument_group("the breed model's student, and its teacher"))
     _add_match(result.add_argument_group("the match model"))
+    _add_evaluation(result.add_argument_group("evaluation"))
     _add_tracking(result.add_argument_group("tracking"))
     _add_views(
         result.add_argument_group(
@@ -217,6 +222,23 @@ def _add_match(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _add_evaluation(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--false_alarm_rate",
+        type=float,
+        metavar="X",
+        default=Settings.false_alarm_rate,
+        help="how often a dog that nobody misses may be taken for a missing one: the evaluation "
+        f"finds the threshold that keeps it (0 to 1, default: {Settings.false_alarm_rate})",
+    )
+    group.add_argument(
+        "--bless_anyway",
+        metavar="REASON",
+        help="push models that ModelGate refuses all the same; the verdict keeps the reason, in "
+        "your words, for good",
+    )
+
+
 def _add_tracking(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--wandb",
@@ -289,8 +311,21 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         mix=arguments.mix,
         match_loss=arguments.match_loss or "",
         match_start=arguments.match_start,
+        false_alarm_rate=arguments.false_alarm_rate,
+        bless_anyway=_reason(arguments.bless_anyway),
         wandb=arguments.wandb,
     )
+
+
+def _reason(given: str | None) -> str:
+    """Why a refusal is overruled, "" when it is not.
+
+    Raises:
+      SettingsError: the reason is empty.
+    """
+    if given is not None and not given.strip():
+        raise SettingsError("--bless_anyway: say why, in words")
+    return (given or "").strip()
 
 
 def _student_size(given: int | None) -> int:
@@ -345,7 +380,21 @@ def data(argv: list[str]) -> int:
     return data_command.main(argv)
 
 
-_COMMANDS = {"data": data, "schema": schema}
+def models(argv: list[str]) -> int:
+    """The command `models`."""
+    from pipeline import models_command
+
+    return models_command.models(argv)
+
+
+def rollback(argv: list[str]) -> int:
+    """The command `rollback`."""
+    from pipeline import models_command
+
+    return models_command.rollback(argv)
+
+
+_COMMANDS = {"data": data, "models": models, "rollback": rollback, "schema": schema}
 
 
 def main(argv: list[str] | None = None) -> int:

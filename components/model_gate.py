@@ -16,6 +16,7 @@ from components import artifacts
 from models import examples
 
 VERDICT = "verdict.json"
+LEAST = 20  # examples of a slice that is judged
 
 
 @component
@@ -24,6 +25,7 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
     evaluation: InputArtifact[standard_artifacts.ModelEvaluation],
     blessing: OutputArtifact[standard_artifacts.ModelBlessing],
     rules: Parameter[str],
+    bless_anyway: Parameter[str],
     code: Parameter[str],
     teacher_evaluation: InputArtifact[standard_artifacts.ModelEvaluation] = None,
     retrieval: InputArtifact[artifacts.RetrievalMetrics] = None,
@@ -35,6 +37,7 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
       evaluation: read: its TFMA evaluation, a baseline's with it.
       blessing: written: BLESSED or NOT_BLESSED, and `verdict.json` with every rule and metric.
       rules: JSON list of `Rule`.
+      bless_anyway: why the model is blessed whatever the rules say, "" when it is not.
       code: digest of the code, for the cache.
       teacher_evaluation: read: its teacher's TFMA evaluation, where it has one.
       retrieval: read: the RetrievalEvaluator's figures, for match.
@@ -46,18 +49,23 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
         metrics |= {f"teacher.{name}": value for name, value in teacher.items() if "." not in name}
     if retrieval:
         metrics |= retrieval_metrics(retrieval.uri)
-    results = [judge(Rule(**rule), metrics) for rule in json.loads(rules)]
+    slices = evaluation_slices(evaluation.uri)
+    results = [judge(Rule(**rule), metrics, slices) for rule in json.loads(rules)]
     passed = all(result["passed"] for result in results)
+    blessed = passed or bool(bless_anyway)
     verdict = {
         "passed": passed,
+        "blessed_anyway": "" if passed else bless_anyway,
         "rules": results,
         "metrics": {name: _plain(value) for name, value in metrics.items()},
     }
     with fileio.open(os.path.join(blessing.uri, VERDICT), "w") as file:
         file.write(json.dumps(verdict, indent=1, allow_nan=False))
-    with fileio.open(os.path.join(blessing.uri, "BLESSED" if passed else "NOT_BLESSED"), "w") as f:
+    with fileio.open(os.path.join(blessing.uri, "BLESSED" if blessed else "NOT_BLESSED"), "w") as f:
         f.write("")
-    blessing.set_int_custom_property("blessed", int(passed))
+    blessing.set_int_custom_property("blessed", int(blessed))
+    if blessed and not passed:
+        blessing.set_string_custom_property("blessed_anyway", bless_anyway)
     blessing.set_string_custom_property("current_model", model.uri)
     blessing.set_int_custom_property("current_model_id", model.id)
 
@@ -70,10 +78,14 @@ class Rule:
       name: what people call it.
       metric: that must be `bound` at least.
       bound: a number, unless `reference` is given.
-      reference: another metric: the bound is its value less `margin`.
+      reference: another metric: the bound is its value, and worse than it by `margin`.
       margin: how much worse than the reference is still good.
+      at_most: the metric must be `bound` at most: less is better.
       optional: the reference may be missing, because there is no such model yet; then any number
         passes.
+      slices: features by which photos are sliced, in each slice of which the rule must hold too,
+        where the slice has `LEAST` examples; against the reference of the same slice.
+      slice_margin: that of a slice, whose figures are coarser.
     """
 
     name: str
@@ -81,37 +93,66 @@ class Rule:
     bound: float | None = None
     reference: str | None = None
     margin: float = 0.0
+    at_most: bool = False
     optional: bool = False
+    slices: Sequence[str] = ()
+    slice_margin: float = 0.0
 
 
-def judge(rule: Rule, metrics: Mapping[str, float]) -> dict[str, Any]:
-    """The result of one rule: its name, whether it passed, the value, the bound, and why in words.
+Slices = Mapping[str, Mapping[str, float]]  # by name, such as "source:stanford"
+
+
+def judge(rule: Rule, metrics: Mapping[str, float], slices: Slices | None = None) -> dict[str, Any]:
+    """The result of one rule.
 
     A metric that is missing or not a number fails.
+
+    Returns:
+      JSON: `rule`, `passed`, `value`, `bound`, `low` and `high` (the 95 % interval of the value,
+      where there is one), `reason` in words, and `slice`, the worst one, where a slice failed.
     """
+    result = _judge(rule, metrics, rule.margin)
+    failed = [
+        (_short_of(rule, found), name, found)
+        for name, values in (slices or {}).items()
+        if name.partition(":")[0] in rule.slices and values.get("examples", 0) >= LEAST
+        if not (found := _judge(rule, values, rule.slice_margin))["passed"]
+    ]
+    if failed:
+        _, name, found = max(failed, key=lambda item: item[:2])
+        others = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+        told = {"passed": False, "slice": name}
+        if result["passed"]:
+            told |= {key: found[key] for key in ("value", "bound")}
+            told["reason"] = f"in {name}{others}: {found['reason']}"
+        result |= told
+    return result
+
+
+def _short_of(rule: Rule, found: Mapping[str, Any]) -> float:
+    """By how much a slice misses its bound; one without a number misses it by the most."""
+    if found["value"] is None or found["bound"] is None:
+        return math.inf
+    return float(found["value"] - found["bound"]) * (1 if rule.at_most else -1)
+
+
+def _judge(rule: Rule, metrics: Mapping[str, float], margin: float) -> dict[str, Any]:
     value = metrics.get(rule.metric, math.nan)
+    result = {"rule": rule.name, "value": _plain(value), "bound": None}
+    for end in ("low", "high"):
+        result[end] = _plain(metrics.get(f"{rule.metric}_{end}"))
     if rule.reference is not None and rule.reference not in metrics:
         reason = f"{rule.metric} {value:.3f}, and no {rule.reference} to compare with"
-        return _result(rule, rule.optional and not math.isnan(value), value, None, reason)
-    bound = rule.bound if rule.reference is None else metrics[rule.reference] - rule.margin
+        return result | {"passed": rule.optional and not math.isnan(value), "reason": reason}
+    sign = 1 if rule.at_most else -1
+    bound = rule.bound if rule.reference is None else metrics[rule.reference] + sign * margin
     assert bound is not None, f"rule {rule.name} needs a bound or a reference"
-    passed = value >= bound
-    less = f" less {rule.margin:g}" if rule.margin else ""
-    against = f" ({rule.reference}{less})" if rule.reference else ""
-    reason = f"{rule.metric} {value:.3f} {'>=' if passed else 'is below'} {bound:.3f}{against}"
-    return _result(rule, passed, value, bound, reason)
-
-
-def _result(
-    rule: Rule, passed: bool, value: float, bound: float | None, reason: str
-) -> dict[str, Any]:
-    return {
-        "rule": rule.name,
-        "passed": passed,
-        "value": _plain(value),
-        "bound": _plain(bound),
-        "reason": reason,
-    }
+    passed = value <= bound if rule.at_most else value >= bound
+    words = ("<=", "is above") if rule.at_most else (">=", "is below")
+    room = f" {'plus' if rule.at_most else 'less'} {margin:g}" if margin else ""
+    against = f" ({rule.reference}{room})" if rule.reference else ""
+    reason = f"{rule.metric} {value:.3f} {words[0] if passed else words[1]} {bound:.3f}{against}"
+    return result | {"passed": passed, "bound": _plain(bound), "reason": reason}
 
 
 def _plain(value: float | None) -> float | None:
@@ -124,6 +165,11 @@ _NAMES = {
     "sparse_top_k_categorical_accuracy": "top5",
     "sparse_categorical_crossentropy": "log_loss",
     "auc": "auc",
+    "tpr_at_1_in_100": "tpr_at_1_in_100",
+    "tpr_at_1_in_1000": "tpr_at_1_in_1000",
+    "equal_error_rate": "equal_error_rate",
+    "expected_calibration_error": "ece",
+    "flip_rate_diff": "flip_rate",  # TFMA calls what compares two models a difference
     "example_count": "examples",
 }
 
@@ -133,31 +179,45 @@ def evaluation_metrics(uri: str) -> dict[str, float]:
 
     Those of the baseline are named `baseline.top1`.
     """
+    flat: dict[str, float] = {}
+    for name, values in evaluation_slices(uri).items():
+        feature, _, value = name.partition(":")
+        if feature in ("", examples.PAIR_SET):
+            flat |= {metric + (value and f"_{value}"): found for metric, found in values.items()}
+    return flat
+
+
+def evaluation_slices(uri: str) -> dict[str, dict[str, float]]:
+    """The figures of every slice of a TFMA evaluation, by its name.
+
+    Returns:
+      {"source:stanford": {"top1": …, "baseline.top1": …}}; the whole is named "".
+    """
     import tensorflow_model_analysis as tfma
 
     # TFMA drops the name of a model that is alone.
     alone = tfma.load_eval_result(uri, model_name="")
     if len(alone.config.model_specs) == 1:
-        return _flat(alone.slicing_metrics)
-    candidate = tfma.load_eval_result(uri, model_name="candidate")
-    baseline = _flat(tfma.load_eval_result(uri, model_name="baseline").slicing_metrics)
-    return _flat(candidate.slicing_metrics) | {
-        f"baseline.{name}": value for name, value in baseline.items()
+        return _by_slice(alone.slicing_metrics)
+    found = _by_slice(tfma.load_eval_result(uri, model_name="candidate").slicing_metrics)
+    baseline = tfma.load_eval_result(uri, model_name="baseline").slicing_metrics
+    for name, values in _by_slice(baseline).items():
+        told = {f"baseline.{metric}": value for metric, value in values.items()}
+        found[name] = found.get(name, {}) | told
+    return found
+
+
+def _by_slice(slices: Sequence[Any]) -> dict[str, dict[str, float]]:
+    return {
+        ":".join(map(str, key[0])) if key else "": {
+            _NAMES[metric]: float(value["doubleValue"])
+            for names in outputs.values()
+            for values in names.values()
+            for metric, value in values.items()
+            if metric in _NAMES and "doubleValue" in value
+        }
+        for key, outputs in slices
     }
-
-
-def _flat(slices: Sequence[Any]) -> dict[str, float]:
-    flat = {}
-    for key, outputs in slices:
-        if key and key[0][0] != examples.PAIR_SET:
-            continue
-        suffix = f"_{key[0][1]}" if key else ""
-        for names in outputs.values():
-            for values in names.values():
-                for metric, value in values.items():
-                    if metric in _NAMES and "doubleValue" in value:
-                        flat[_NAMES[metric] + suffix] = float(value["doubleValue"])
-    return flat
 
 
 def retrieval_metrics(uri: str) -> dict[str, float]:

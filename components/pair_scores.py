@@ -19,6 +19,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
 from components import artifacts
+from models import calibration
 from models import examples as features
 from models.progress import Rate
 
@@ -45,7 +46,8 @@ def PairScores(  # noqa: N802 - TFX names the node after the function
       examples: read: the individual view, its test split.
       model: read: the match model.
       pairs: written: tf.Examples of pairs with their scores, in one split, test.
-      embeddings: written: float [N, D] for `model`, `untrained` and, if there is one, `baseline`.
+      embeddings: written: float [N, D] for `model`, `untrained`, `histogram` and, if there is one,
+        `baseline`; of models `threshold/model`, the cosine from which on they say "same dog".
       backbone: of the untrained encoder that the model has to beat.
       image_size: side of the Examples' photos, pixels.
       code: digest of the code, for the cache.
@@ -57,15 +59,21 @@ def PairScores(  # noqa: N802 - TFX names the node after the function
     encoders = {
         "model": _served(model),
         "untrained": _untrained(backbone, image_size, start_weights and start_weights.uri),
+        "histogram": histograms,
         **({"baseline": _served(baseline)} if baseline else {}),
     }
     photos = [features.encoded_image(data) for _, data in records]
     embedded = {name: embed(photos, encoders[name], name) for name in encoders}
     dogs = [record.dog_id for record, _ in records]
     ids = [record.photo_id for record, _ in records]
-    _save(embeddings, embedded, ids, dogs)
+    facts = [features.facts(data) for _, data in records]
     scorers = {"model": _scorer(model), **({"baseline": _scorer(baseline)} if baseline else {})}
-    _write(pairs, ids, dogs, embedded, scorers)
+    told = {
+        f"threshold/{name}": np.array(threshold(score, embedded[name].shape[1]))
+        for name, score in scorers.items()
+    }
+    _save(embeddings, {**embedded, **told}, ids, dogs)
+    _write(pairs, ids, dogs, facts, embedded, scorers)
 
 
 Encoder = Callable[[list[bytes]], np.ndarray]
@@ -110,6 +118,22 @@ def _untrained(backbone: str, image_size: int, weights: str | None) -> Encoder:
     return encode
 
 
+def histograms(photos: Sequence[bytes]) -> np.ndarray:
+    """Colour histograms of encoded photos, the encoder that knows nothing of dogs.
+
+    Returns:
+      float32 [N, 512], eight bins a channel; the roots of the shares, so that a cosine is the
+      Bhattacharyya coefficient (Swain and Ballard, 1991).
+    """
+    from models import pixels
+
+    shares = []
+    for photo in photos:
+        bins = (pixels.decode(photo) >> 5).reshape(-1, 3).astype(int) @ np.array([64, 8, 1])
+        shares.append(np.bincount(bins, minlength=512) / len(bins))
+    return np.sqrt(np.array(shares, np.float32))
+
+
 def embed(photos: Sequence[bytes], encode: Encoder, name: str) -> np.ndarray:
     """Embeds encoded photos: float [N, D]."""
     rate = Rate(f"embedding with {name}", len(photos))
@@ -144,6 +168,22 @@ def _scorer(model: standard_artifacts.Model) -> Callable[[np.ndarray, np.ndarray
         return np.asarray(result["same_dog"].numpy())
 
     return scores
+
+
+def threshold(score: Callable[[np.ndarray, np.ndarray], np.ndarray], width: int) -> float:
+    """The least cosine, of 4001 of them, that a model calls "same dog"; inf where it never does.
+
+    Args:
+      score: two embeddings [P, D] to a probability [P].
+      width: D, two at least.
+    """
+    cosines = np.linspace(-1, 1, 4001)
+    first = np.zeros((len(cosines), width), np.float32)
+    first[:, 0] = 1
+    second = np.zeros_like(first)
+    second[:, 0], second[:, 1] = cosines, np.sqrt(1 - cosines**2)
+    same = np.flatnonzero(score(first, second) >= 0.5)
+    return float(cosines[same[0]]) if same.size else float("inf")
 
 
 def choose_pairs(
@@ -199,23 +239,35 @@ def nearest_others(embeddings: np.ndarray, dogs: Sequence[str]) -> np.ndarray:
 
 
 def pair_sets(
-    first: np.ndarray, second: np.ndarray, dogs: Sequence[str], nearest: np.ndarray
+    first: np.ndarray,
+    second: np.ndarray,
+    dogs: Sequence[str],
+    nearest: np.ndarray,
+    breeds: Sequence[str],
 ) -> Iterator[list[str]]:
-    """The sets of every pair: "all", and "hard" for positives and for hard negatives.
+    """The sets of every pair: all of them, and those that positives and some negatives make.
 
-    A negative is hard when the untrained encoder takes one photo for the nearest of the other's
-    look-alikes. (The individual view knows no breeds; where it does, the same breed is hard.)
+    A negative is "hard" when the untrained encoder takes one photo for the nearest of the other's
+    look-alikes, "same_breed" when both dogs are of one known breed, else "other_breed".
     """
     names = np.asarray(dogs)
     for a, b in zip(first, second, strict=True):
-        hard = names[a] == names[b] or nearest[a] == b or nearest[b] == a
-        yield ["all", "hard"] if hard else ["all"]
+        same = names[a] == names[b]
+        alike = breeds[a] != "" and breeds[a] == breeds[b]
+        sets = {
+            "all": True,
+            "hard": same or nearest[a] == b or nearest[b] == a,
+            "same_breed": same or alike,
+            "other_breed": same or not alike,
+        }
+        yield [name for name, inside in sets.items() if inside]
 
 
 def _write(
     artifact: standard_artifacts.Examples,
     ids: Sequence[str],
     dogs: Sequence[str],
+    facts: Sequence[features.Facts],
     embedded: Mapping[str, np.ndarray],
     scorers: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]],
 ) -> None:
@@ -228,17 +280,22 @@ def _write(
         columns[name]: score(embedded[name][first], embedded[name][second])
         for name, score in scorers.items()
     }
+    names = np.asarray(dogs)
+    weights = calibration.balanced(names[first] == names[second]) * len(first)
+    sets = pair_sets(first, second, dogs, nearest, [photo.breed for photo in facts])
     folder = os.path.join(artifact.uri, "Split-test")
     fileio.makedirs(folder)
     with tf.io.TFRecordWriter(os.path.join(folder, "data_tfrecord-00000-of-00001")) as writer:
-        for row, sets in enumerate(pair_sets(first, second, dogs, nearest)):
+        for row, own in enumerate(sets):
             a, b = int(first[row]), int(second[row])
             writer.write(
                 features.serialize(
                     {
                         features.PAIR_A: ids[a],
                         features.PAIR_B: ids[b],
-                        features.PAIR_SET: sets,
+                        features.PAIR_SET: own,
+                        features.PAIR_WEIGHT: float(weights[row]),
+                        **_slices(facts[a], facts[b]),
                         features.PAIR_LABEL: float(dogs[a] == dogs[b]),
                         **{column: float(values[row]) for column, values in scores.items()},
                     }
@@ -246,6 +303,16 @@ def _write(
             )
     artifact.split_names = '["test"]'
     examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+
+
+def _slices(a: features.Facts, b: features.Facts) -> dict[str, str]:
+    """What a pair is sliced by; a pair is as small and as dark as the worse of its photos."""
+    sources = sorted({a.source, b.source})
+    return {
+        features.PAIR_SOURCE: " and ".join(sources),
+        features.PAIR_SIZE: features.size_bucket(min(a.side, b.side)),
+        features.PAIR_BRIGHTNESS: features.brightness_bucket(min(a.brightness, b.brightness)),
+    }
 
 
 def custom_extractors(eval_shared_model: Any, eval_config: Any, tensor_adapter_config: Any) -> Any:

@@ -1,33 +1,39 @@
-"""RetrievalEvaluator: how often the right dog is among the first k of the gallery."""
+"""RetrievalEvaluator: how often the right dog is found, and how often a wrong one is."""
 
 import io
 import json
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 
-from components import artifacts
+from components import artifacts, retrieval
 from models import match
 
-DRAWS = 100
-RANKS = (1, 5, 10)
+METRICS, CURVES = "metrics.json", "curves.json"
+EXTRAPOLATED = (1000, 10_000)
+LEAST = 20  # dogs that larger galleries are told from
 
 
 @component
 def RetrievalEvaluator(  # noqa: N802 - TFX names the node after the function
     embeddings: InputArtifact[artifacts.Embeddings],
     metrics: OutputArtifact[artifacts.RetrievalMetrics],
+    false_alarm_rate: Parameter[float],
     code: Parameter[str],
 ) -> None:
     """Measures retrieval for every encoder of the embeddings.
 
     Args:
       embeddings: read: the test photos, embedded.
-      metrics: written: `metrics.json`, {encoder: {metric: value}}.
+      metrics: written: `metrics.json`, {encoder: {metric: value}}, and of the model `curves.json`.
+      false_alarm_rate: how often a dog that is not in the gallery may be taken for one that is; the
+        threshold that keeps it is found.
       code: digest of the code, for the cache.
     """
     del code
@@ -35,44 +41,112 @@ def RetrievalEvaluator(  # noqa: N802 - TFX names the node after the function
         stored = dict(np.load(io.BytesIO(file.read())))
     dogs = stored.pop("dog_id").tolist()
     del stored["photo_id"]
-    results = {name: measure(stored[name], dogs) for name in sorted(stored)}
-    with fileio.open(os.path.join(metrics.uri, "metrics.json"), "w") as file:
-        file.write(json.dumps(results, indent=1))
+    shipped = {
+        name.partition("/")[2]: float(stored.pop(name))
+        for name in list(stored)
+        if name.startswith("threshold/")
+    }
+    results = {
+        name: measure(stored[name], dogs, false_alarm_rate, shipped.get(name))
+        for name in sorted(stored)
+    }
+    _write(metrics.uri, METRICS, results)
+    _write(metrics.uri, CURVES, curves(stored["model"], dogs, false_alarm_rate, shipped["model"]))
 
 
-def measure(embeddings: np.ndarray, dogs: Sequence[str]) -> dict[str, float]:
-    """Single-shot recall@k, and mAP.
+def _write(folder: str, name: str, content: Any) -> None:
+    with fileio.open(os.path.join(folder, name), "w") as file:
+        file.write(json.dumps(content, indent=1, allow_nan=False))
+
+
+def measure(
+    embeddings: np.ndarray,
+    dogs: Sequence[str],
+    rate: float = 0.01,
+    shipped: float | None = None,
+) -> dict[str, float]:
+    """The figures of one encoder, with one random photo of each dog in the gallery.
 
     Args:
       embeddings: float [N, D], unit length.
       dogs: [N].
+      rate: the false-alarm rate that a threshold is wanted for.
+      shipped: the cosine from which on the model says "same dog".
 
     Returns:
-      recall@k: the share of probes whose dog is among the k nearest of a gallery of one random
-      photo a dog, all other photos being probes; the mean of `DRAWS` draws, seeded. mAP: every
-      photo against all others. gallery: how many dogs; probes: how many a draw.
+      recall@k: the share of probes whose dog is among the k nearest; median_rank: 1 is first. mAP:
+      every photo against all others. false_alarm: how often another dog reaches the shipped
+      threshold where the right one is not in the gallery; found: how often the right one is first
+      and reaches it where it is. `threshold` and `found_at_rate`: the cosine that keeps the wanted
+      false-alarm rate, and what is found with it. gallery: how many dogs; probes: how many a draw.
     """
-    names, index = np.unique(np.asarray(dogs), return_inverse=True)
-    random = np.random.default_rng(0)
-    ranks = np.concatenate([_ranks(embeddings, index, random) for _ in range(DRAWS)])
-    recall = {f"recall@{k}": float((ranks < k).mean()) if ranks.size else 0.0 for k in RANKS}
-    return {
-        **recall,
+    found = retrieval.search(embeddings, dogs)
+    threshold = found.threshold(rate)
+    figures = {
+        **{f"recall@{k}": found.recall(k) for k in retrieval.RANKS},
+        "median_rank": found.median_rank(),
         "mAP": match.mean_average_precision(embeddings, dogs),
-        "gallery": len(names),
-        "probes": len(dogs) - len(names),
+        "threshold": threshold,
+        "found_at_rate": found.found(threshold),
+        "gallery": len(set(dogs)),
+        "probes": len(dogs) - len(set(dogs)),
+    }
+    if shipped is not None:
+        figures["false_alarm"] = found.false_alarm(shipped)
+        figures["found"] = found.found(shipped)
+    return _finite(figures)
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """Leaves out what JSON has no number for: a threshold that nothing reaches, or everything."""
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def _possible(row: Mapping[str, float]) -> dict[str, float]:
+    """Leaves a threshold out that no cosine can reach."""
+    return {
+        name: value for name, value in _finite(row).items() if name != "threshold" or value <= 1
     }
 
 
-def _ranks(embeddings: np.ndarray, dog: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The place (0 is first) of the right dog for every probe of one draw.
+def curves(
+    embeddings: np.ndarray, dogs: Sequence[str], rate: float, shipped: float
+) -> Mapping[str, list[dict[str, float]]]:
+    """How the figures change with the gallery.
 
-    Ties count against the model: a dog that scores the same stands before the right one, and so
-    does every dog when the scores are no numbers.
+    Returns:
+      by_size: of galleries of so many dogs, drawn from those that there are, and, as
+      `extrapolated`, of larger ones, where `LEAST` dogs are there; by_photos: where the gallery
+      holds the mean of several photos of each dog.
     """
-    order = random.permutation(len(dog))
-    gallery = np.array([order[dog[order] == one][0] for one in range(dog.max() + 1)])
-    probes = np.setdiff1d(np.arange(len(dog)), gallery)
-    similarity = embeddings[probes] @ embeddings[gallery].T
-    right = similarity[np.arange(len(probes)), dog[probes]]
-    return np.asarray((~(similarity < right[:, None])).sum(axis=1) - 1)
+    found = retrieval.search(embeddings, dogs)
+    by_size = [
+        {
+            "gallery": size,
+            "extrapolated": 0,
+            **{f"recall@{k}": found.recall(k, place) for k in retrieval.RANKS},
+            "false_alarm": found.false_alarm(shipped, place),
+            "threshold": found.threshold(rate, place),
+        }
+        for place, size in enumerate(found.sizes)
+    ]
+    for size in EXTRAPOLATED:
+        if not LEAST <= found.sizes[-1] < size:
+            continue
+        larger = found.beyond(size)
+        by_size.append(
+            {
+                "gallery": size,
+                "extrapolated": 1,
+                **{f"recall@{k}": larger.recall(k) for k in retrieval.RANKS},
+                "false_alarm": larger.false_alarm(shipped),
+                "threshold": larger.threshold(rate),
+            }
+        )
+    by_photos = []
+    for photos in retrieval.PHOTOS:
+        several = retrieval.search(embeddings, dogs, photos=photos)
+        by_photos.append(
+            {"photos": photos, **{f"recall@{k}": several.recall(k) for k in retrieval.RANKS}}
+        )
+    return {"by_size": [_possible(row) for row in by_size], "by_photos": by_photos}

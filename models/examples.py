@@ -39,10 +39,18 @@ STATISTICS_FEATURES = [
 # A pair of photos, as the match Evaluator reads it.
 PAIR_A = "pair/a"
 PAIR_B = "pair/b"
-PAIR_SET = "pair/set"  # every set that the pair belongs to: "all", and "hard" where it is
+PAIR_SET = "pair/set"  # every set that the pair belongs to: "all", "hard" and so on
 PAIR_LABEL = "pair/same_dog"
+PAIR_WEIGHT = "pair/weight"  # under which both kinds of pair sum to the same
+PAIR_SOURCE = "pair/source"
+PAIR_SIZE = "pair/size"
+PAIR_BRIGHTNESS = "pair/brightness"
 PAIR_SCORE = "pair/score"
 PAIR_BASELINE_SCORE = "pair/baseline_score"
+
+# What evaluations are sliced by; a bucket begins with its bound.
+SIDES = (256, 512, 1024)  # of the original's longer side, pixels
+LIGHT = {"dark": 0.3, "middle": 0.7, "bright": float("inf")}  # mean brightness below
 
 Value = str | bytes | int | float | Sequence[Any]
 
@@ -129,6 +137,47 @@ def _record(tf: Any, file: str, offset: int, data: bytes) -> Record:
         dog_id=text[DOG_ID][0].decode() if text[DOG_ID] else "",
         label=label[0] if label else -1,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What an Example says of its photo: of the original, its longer side in pixels."""
+
+    source: str
+    breed: str
+    side: int
+    brightness: float
+
+
+def facts(example: bytes) -> Facts:
+    """Reads what a serialized Example says of its photo; what it does not is empty, or 0."""
+    import tensorflow as tf
+
+    features = tf.train.Example.FromString(example).features.feature
+    text = {name: features[name].bytes_list.value for name in (SOURCE, BREED)}
+    sides = (
+        *features[ORIGINAL_WIDTH].int64_list.value,
+        *features[ORIGINAL_HEIGHT].int64_list.value,
+    )
+    brightness = features[BRIGHTNESS].float_list.value
+    return Facts(
+        source=text[SOURCE][0].decode() if text[SOURCE] else "",
+        breed=text[BREED][0].decode() if text[BREED] else "",
+        side=max(sides, default=0),
+        brightness=brightness[0] if brightness else 0.0,
+    )
+
+
+def size_bucket(side: int) -> str:
+    """The bucket of an original's longer side: "<256", "256-511", "512-1023", "1024+"."""
+    low = max((bound for bound in SIDES if bound <= side), default=0)
+    high = min((bound for bound in SIDES if bound > side), default=0)
+    return f"<{high}" if not low else f"{low}-{high - 1}" if high else f"{low}+"
+
+
+def brightness_bucket(brightness: float) -> str:
+    """The bucket of a mean brightness in 0 to 1: dark, middle or bright."""
+    return next(name for name, bound in LIGHT.items() if brightness < bound)
 
 
 def encoded_image(example: bytes) -> bytes:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models import examples, input_pipeline, pixels
+from models import examples, golden, input_pipeline, pixels
 
 CHUNK = 32
 CHECKED = 16  # photos that a saved model is asked about again
@@ -63,6 +63,8 @@ class _Exported(tf.Module):
     def check(self, folder: str, split: str) -> None:
         """Loads what was saved, and asks it about photos that the network is asked about as well.
 
+        What the network says of them is kept beside the SavedModel (`golden`).
+
         Args:
           folder: the SavedModel's.
           split: records; their first `CHECKED` photos are asked about, from their bytes on.
@@ -79,6 +81,18 @@ class _Exported(tf.Module):
                 f"{folder} answers otherwise than the network that was saved there: {difference:g} "
                 f"apart on {len(records)} photos of {split}, {TOLERANCE:g} is allowed"
             )
+        self._keep(folder, records, images.numpy().astype(np.uint8))
+
+    def _keep(self, folder: str, records: Sequence[bytes], images: np.ndarray) -> None:
+        """Writes golden answers of the CPU, since a GPU may round float32 before it multiplies."""
+        again = np.stack([pixels.decode(pixels.encode(image)) for image in images])
+        with tf.device("CPU"):
+            answers, png_answers = (
+                self._expected(self._run(tf.constant(photos, tf.float32))).numpy()
+                for photos in (images, again)
+            )
+        jpegs = [examples.encoded_image(record) for record in records]
+        golden.write(folder, jpegs, answers, png_answers)
 
 
 class BreedExport(_Exported):

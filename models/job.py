@@ -1,7 +1,7 @@
 """What a trainer is told, and where it reads and writes.
 
-A model artifact holds `Format-Serving`, the SavedModel, and `Format-Keras`, from which another
-trainer goes on.
+A model artifact holds `Format-Serving`, the SavedModel, `Format-Golden`, what it has to answer, and
+`Format-Keras`, from which another trainer goes on.
 """
 
 import dataclasses

@@ -273,9 +273,15 @@ def fit_in_graph(data: Any, side: int) -> Any:
       float32 [side, side, 3], whole numbers in [0, 255]; of JPEGs and PNGs exactly what their
       record decodes to, but for CMYK JPEGs (some levels apart) and PNGs with an EXIF orientation
       (not turned here); of other kinds within a step or two of it.
+
+    Raises:
+      tf.errors.InvalidArgumentError: when it runs: no such photo, one cut short, or one whose
+        header promises more than `MOST_PIXELS`, for which no memory is taken.
     """
     import tensorflow as tf
 
+    with tf.control_dependencies([_check_size_in_graph(data)]):
+        data = tf.identity(data)
     image, shape = _decode_in_graph(data, side)
     orientation = _orientation_in_graph(data)
     sideways = tf.reduce_any(tf.equal(orientation, list(_SIDEWAYS)))
@@ -342,6 +348,50 @@ def _is_jpeg(data: Any) -> Any:
     return tf.equal(tf.strings.substr(data, 0, 3), b"\xff\xd8\xff")
 
 
+def _is_png(data: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.equal(tf.strings.substr(data, 0, 3), b"\x89PN")
+
+
+def _check_size_in_graph(data: Any) -> Any:
+    """`_check_size` as TensorFlow ops: an assertion, to be a control dependency of the decoding."""
+    import tensorflow as tf
+
+    size = _size_in_graph(data)
+    text = f"{{}} x {{}} pixels, {MOST_PIXELS:,} is the most"
+    message = tf.strings.format(text, (size[0], size[1]))
+    return tf.debugging.Assert(tf.reduce_prod(size) <= MOST_PIXELS, [message])
+
+
+def _size_in_graph(data: Any) -> Any:
+    """The width and height that a header promises: int64 [2], zeros of what is no photo.
+
+    A PNG has them in its 17th to 24th byte, the first of each the highest; a GIF in two bytes each
+    from the 7th on, and a BMP in four from the 19th (its height below 0 where it begins at the
+    top), the lowest first.
+    """
+    import tensorflow as tf
+
+    head = tf.strings.substr(data, 0, 26) + bytes(26)
+
+    def numbers(start: int, width: int, kind: Any, little: bool = True) -> Any:
+        part = tf.strings.substr(head, start, 2 * width)
+        return tf.abs(tf.cast(tf.io.decode_raw(part, kind, little_endian=little), tf.int64))
+
+    def begins(text: bytes) -> Any:
+        return tf.equal(tf.strings.substr(head, 0, len(text)), text)
+
+    kinds = [
+        (_is_jpeg(data), lambda: tf.cast(tf.io.extract_jpeg_shape(data)[1::-1], tf.int64)),
+        (_is_png(data), lambda: numbers(16, 4, tf.int32, little=False)),
+        (begins(b"GIF"), lambda: numbers(6, 2, tf.uint16)),
+        (begins(b"BM"), lambda: numbers(18, 4, tf.int32)),
+    ]
+    size = tf.case(kinds, default=lambda: tf.zeros([2], tf.int64))
+    return tf.ensure_shape(size, [2])
+
+
 def _decode_in_graph(data: Any, side: int) -> tuple[Any, Any]:
     """A photo as stored, and its height and width in full: uint8 [H, W, 3], int32 [2].
 
@@ -372,8 +422,7 @@ def _decode_in_graph(data: Any, side: int) -> tuple[Any, Any]:
     def whole(image: Any) -> Any:
         return image, tf.shape(image)[:2]
 
-    is_png = tf.equal(tf.strings.substr(data, 0, 3), b"\x89PN")
-    image, shape = tf.case([(_is_jpeg(data), jpeg), (is_png, png)], default=other)
+    image, shape = tf.case([(_is_jpeg(data), jpeg), (_is_png(data), png)], default=other)
     return image, tf.ensure_shape(shape, [2])
 
 

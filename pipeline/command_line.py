@@ -2,8 +2,11 @@
 
 import argparse
 import os
+import shlex
 import sys
 from typing import NoReturn
+
+OUTPUT = "./output"
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,3 +21,9 @@ def python() -> str:
     """What to call this Python by on a command line that is typed here."""
     here = os.path.relpath(sys.executable)
     return sys.executable if here.startswith(os.pardir) else here
+
+
+def typed(words: str, output: str) -> str:
+    """A command of this program as it is typed here, for an output folder."""
+    flag = "" if output == os.path.abspath(OUTPUT) else f" --output {shlex.quote(output)}"
+    return f"{python()} local_runner.py {words}{flag}"

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.sources.base import DataError
 from pipeline import settings as settings_lib
-from pipeline.command_line import Parser, python
+from pipeline.command_line import OUTPUT, Parser, typed
 from pipeline.dvc_tool import DvcError
 from pipeline.local import FAILED, INTERRUPTED, OK, make_folders, working
 from pipeline.settings import SettingsError
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from pipeline.versions import Version
 
 _STYLE: Any = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
-_OUTPUT = "./output"
 _ABOUT = """\
 A version is the content of a data folder, named by the start of its digest: the same photos are the
 same version wherever they lie, and one changed pixel makes another. Every run notes its version.
@@ -55,7 +53,7 @@ examples
 def parser() -> argparse.ArgumentParser:
     """The command line behind the word `data`."""
     result = Parser("local_runner.py data", description=_ABOUT, epilog=_EPILOG, **_STYLE)
-    result.add_argument("--output", metavar="DIR", default=_OUTPUT, help="default: ./output")
+    result.add_argument("--output", metavar="DIR", default=OUTPUT, help="default: ./output")
     actions = result.add_subparsers(dest="action", metavar="[put | restore]")
     _add_put(actions)
     _add_restore(actions)
@@ -151,8 +149,8 @@ def _put_now(arguments: argparse.Namespace, say: Callable[[str], None]) -> None:
         say(f"version {item.version}: {item.files} files, {item.size / 1e6:,.1f} MB, from {data}")
         say(f"lies in  {place.url}")
         say(f"DVC file {item.file}")
-    say(f"restore  {python()} local_runner.py data restore {item.version}{_output(arguments)}")
-    say(f"run      {python()} local_runner.py --data_version {item.version}{_output(arguments)}")
+    say(f"restore  {typed(f'data restore {item.version}', arguments.output)}")
+    say(f"run      {typed(f'--data_version {item.version}', arguments.output)}")
 
 
 def _restore(arguments: argparse.Namespace) -> int:
@@ -179,13 +177,7 @@ def _restore_now(arguments: argparse.Namespace, say: Callable[[str], None]) -> N
     inputs.link(arguments.output, version.digest, arguments.to)
     files = f"{version.kept.files} files {'are already' if there else 'are'} in {arguments.to}"
     say(f"version {version.version}: {files}")
-    say(f"run      {python()} local_runner.py --data_version {version.version}{_output(arguments)}")
-
-
-def _output(arguments: argparse.Namespace) -> str:
-    """The flag that a command needs to find the same output folder from here."""
-    here = os.path.abspath(_OUTPUT)
-    return "" if arguments.output == here else f" --output {shlex.quote(arguments.output)}"
+    say(f"run      {typed(f'--data_version {version.version}', arguments.output)}")
 
 
 def _work(

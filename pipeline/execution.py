@@ -16,7 +16,15 @@ from components import data_gate, dataset
 from components.sources.base import DataError
 from pipeline import graph, stages, summary
 from pipeline.metadata import Store
-from pipeline.settings import MODEL_OF, MODELS, Before, Pushed, Settings
+from pipeline.settings import (
+    MODEL_OF,
+    MODELS,
+    Before,
+    Pushed,
+    Settings,
+    serving_version,
+    withdrawn_version,
+)
 from pipeline.terminal import InterruptedRunError, Terminal
 
 
@@ -92,7 +100,8 @@ class Execution:
     def _push_what_is_not_served(self) -> None:
         """Takes a Pusher out of the cache when its version was pushed once and is not served now.
 
-        Its folder was deleted, or a version of something else came after it.
+        Its folder was deleted, or a version of something else came after it. What was withdrawn by
+        hand stays so, which the Pusher is told.
         """
         assert self.settings.inputs is not None, "the runner fills in the inputs"
         for model, versions in self.settings.inputs.baselines.items():
@@ -100,8 +109,8 @@ class Execution:
             if node is None:
                 continue
             own = node.parameters.parameters["fingerprint"].field_value.string_value
-            served = next((pushed.fingerprint for pushed in versions if pushed.served), None)
-            if own != served and own in {pushed.fingerprint for pushed in versions}:
+            stays = serving_version(versions, own) or withdrawn_version(versions, own)
+            if not stays and own in {pushed.fingerprint for pushed in versions}:
                 node.execution_options.caching_options.enable_cache = False
 
     def _nodes(self) -> list[Any]:

@@ -10,6 +10,8 @@ from components.ledger_checks import Bounds
 from components.model_gate import Rule
 from models import examples
 
+SLICES = (examples.PAIR_SOURCE, examples.PAIR_SIZE, examples.PAIR_BRIGHTNESS)
+
 # A floor says that a model has learned something, a reference that it is as good as another one.
 RULES = {
     "breed": (
@@ -21,8 +23,56 @@ RULES = {
         Rule("floor", "auc_all", bound=0.75),
         Rule("as good as untrained, first place", "recall@1", reference="untrained.recall@1"),
         Rule("as good as untrained, overall", "mAP", reference="untrained.mAP"),
+        Rule("better than colours, first place", "recall@1", reference="histogram.recall@1"),
+        Rule("better than colours, overall", "mAP", reference="histogram.mAP"),
+        Rule("calibrated", "ece_all", bound=0.20, at_most=True),
         Rule("no worse than served", "mAP", reference="baseline.mAP", margin=0.05, optional=True),
+        Rule(
+            "no worse than served, first place",
+            "recall@1",
+            reference="baseline.recall@1",
+            margin=0.05,
+            optional=True,
+        ),
+        Rule(
+            "no worse than served, pairs",
+            "auc_all",
+            reference="baseline.auc_all",
+            margin=0.03,
+            optional=True,
+        ),
+        Rule(
+            "no worse than served, by kind of photo",
+            "auc",
+            reference="baseline.auc",
+            margin=0.03,
+            optional=True,
+            slices=SLICES,
+            slice_margin=0.10,
+        ),
+        Rule(
+            "no worse than served, hard pairs",
+            "auc_hard",
+            reference="baseline.auc_hard",
+            margin=0.05,
+            optional=True,
+        ),
+        Rule(
+            "calibrated as served",
+            "ece_all",
+            reference="baseline.ece_all",
+            margin=0.05,
+            at_most=True,
+            optional=True,
+        ),
     ),
+}
+
+# What ReplayCheck lets pass, on a CPU: milliseconds of one photo, MB of the SavedModel, and MiB of
+# the process at its peak.
+CEILINGS = {
+    "breed": {"latency_ms": 500.0, "megabytes": 150.0, "peak_mib": 4096.0},
+    "match": {"latency_ms": 1000.0, "megabytes": 300.0, "peak_mib": 6144.0},
 }
 
 # What DataGate lets pass. The distances between splits and between runs stand in `schema/`.
@@ -51,6 +101,11 @@ def rules(model: str) -> str:
     return json.dumps([vars(rule) for rule in RULES[model]])
 
 
+def ceilings(model: str) -> str:
+    """`CEILINGS` of a model as ReplayCheck reads them."""
+    return json.dumps(CEILINGS[model])
+
+
 def breed_eval_config(baseline: bool) -> tfma.EvalConfig:
     """Breed: top-1, top-5 and log-loss, overall, by breed and by source."""
     spec = f'label_key: "{examples.LABEL}" signature_name: "serving_default"'
@@ -72,8 +127,13 @@ def breed_eval_config(baseline: bool) -> tfma.EvalConfig:
 
 
 def match_eval_config(baseline: bool) -> tfma.EvalConfig:
-    """Match: the area under the ROC curve, over all pairs and over the hard ones."""
-    label = f'label_key: "{examples.PAIR_LABEL}"'
+    """Match, on pairs: ROC figures and calibration, by kind of pair and by kind of photo.
+
+    Both kinds of pair weigh alike, which only the calibration feels.
+    """
+    label = f'label_key: "{examples.PAIR_LABEL}" example_weight_key: "{examples.PAIR_WEIGHT}"'
+    own = "components.match_metrics"
+    flips = 'metrics { class_name: "BooleanFlipRates" }' if baseline else ""
     candidate = f'{label} prediction_key: "{examples.PAIR_SCORE}"'
     served = f'{label} prediction_key: "{examples.PAIR_BASELINE_SCORE}"'
     return text_format.Parse(
@@ -81,9 +141,27 @@ def match_eval_config(baseline: bool) -> tfma.EvalConfig:
         {_model_specs(candidate, served, baseline)}
         slicing_specs {{}}
         slicing_specs {{ feature_keys: "{examples.PAIR_SET}" }}
+        slicing_specs {{ feature_keys: "{examples.PAIR_SOURCE}" }}
+        slicing_specs {{ feature_keys: "{examples.PAIR_SIZE}" }}
+        slicing_specs {{ feature_keys: "{examples.PAIR_BRIGHTNESS}" }}
         metrics_specs {{
           metrics {{ class_name: "ExampleCount" }}
+          example_weights {{ unweighted: true }}
+        }}
+        metrics_specs {{
           metrics {{ class_name: "AUC" }}
+          metrics {{
+            class_name: "SensitivityAtSpecificity"
+            config: '"specificity": 0.99, "num_thresholds": 10000, "name": "tpr_at_1_in_100"'
+          }}
+          metrics {{
+            class_name: "SensitivityAtSpecificity"
+            config: '"specificity": 0.999, "num_thresholds": 10000, "name": "tpr_at_1_in_1000"'
+          }}
+          metrics {{ class_name: "EqualErrorRate" module: "{own}" }}
+          metrics {{ class_name: "ExpectedCalibrationError" module: "{own}" }}
+          metrics {{ class_name: "CalibrationPlot" config: '"num_buckets": 10' }}
+          {flips}
         }}
         """,
         tfma.EvalConfig(),

@@ -14,16 +14,18 @@ from tfx.types import BaseChannel
 from components import data_gate, dataset, digests, statistics_checks
 from components.data_gate import DataGate
 from components.dataset_importer import DatasetImporter
+from components.filtered_retrieval import FilteredRetrieval
 from components.image_example_gen import ImageExampleGen
 from components.model_gate import ModelGate
 from components.pair_scores import PairScores
 from components.photo_catalog import PhotoCatalog
 from components.pusher import Pusher
+from components.replay_check import ReplayCheck
 from components.retrieval_evaluator import RetrievalEvaluator
 from components.split_assigner import SplitAssigner
 from models import examples
 from pipeline import gates
-from pipeline.settings import Inputs, Settings
+from pipeline.settings import Inputs, Settings, withdrawn_version
 
 NAME = "spotted"
 # Named outright: left alone, Beam first tries to download another engine. One worker is enough
@@ -353,7 +355,9 @@ class _Graph:
                 model=model,
                 backbone=self.settings.backbone,
                 image_size=self.settings.image_size,
-                code=_code("components.pair_scores"),
+                code=digests.of_text(  # the Evaluator reads what it writes, and has none
+                    _code("components.pair_scores"), _code("components.match_metrics")
+                ),
                 **{key: channel for key, channel in optional.items() if channel is not None},
             )
         )
@@ -371,9 +375,19 @@ class _Graph:
         self.add(
             RetrievalEvaluator(
                 embeddings=scores.outputs["embeddings"],
+                false_alarm_rate=self.settings.false_alarm_rate,
                 code=_code("components.retrieval_evaluator"),
             )
         )
+        if student := self.output("Trainer_breed_student", "model"):
+            self.add(
+                FilteredRetrieval(
+                    examples=self.output("ImageExampleGen_individual", "examples"),
+                    embeddings=scores.outputs["embeddings"],
+                    breed=student,
+                    code=_code("components.filtered_retrieval"),
+                )
+            )
         self.ship(
             "match",
             model,
@@ -397,22 +411,36 @@ class _Graph:
 
     def ship(self, model: str, channel: BaseChannel, trainer: str, **evaluations: Any) -> None:
         """The gate and the push of one model."""
+        fingerprint = self.fingerprint(trainer)
+        withdrawn = withdrawn_version(self.inputs.baselines.get(model, ()), fingerprint)
         blessing = self.add(
             ModelGate(
                 model=channel,
                 rules=gates.rules(model),
+                bless_anyway=self.settings.bless_anyway,
                 code=_code("components.model_gate"),
                 **evaluations,
             ),
             f"ModelGate_{model}",
         ).outputs["blessing"]
+        replay = ReplayCheck(
+            model=channel,
+            kind=model,
+            ceilings=gates.ceilings(model),
+            code=_code("components.replay_check"),
+        )
+        replay.add_upstream_node(
+            self.nodes[f"ModelGate_{model}"]
+        )  # whose verdict it needs not read
         self.add(
             Pusher(
                 model=channel,
                 model_blessing=blessing,
+                infra_blessing=self.add(replay, f"ReplayCheck_{model}").outputs["blessing"],
                 destination=self.settings.serving(model),
-                fingerprint=self.fingerprint(trainer),
+                fingerprint=fingerprint,
                 data_version=dataset.version_of(self.inputs.digest),
+                withdrawn=withdrawn.version if withdrawn else "",
                 code=_code("components.pusher"),
             ),
             f"Pusher_{model}",

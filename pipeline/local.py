@@ -111,7 +111,7 @@ def working(output: str, log_file: str) -> Iterator[Terminal]:
       SettingsError: somebody else holds it.
     """
     with (
-        _locked(output),
+        locked(output),
         _scratch(),
         quiet(log_file) as terminal,
         _interruptible(terminal),
@@ -120,7 +120,7 @@ def working(output: str, log_file: str) -> Iterator[Terminal]:
 
 
 @contextlib.contextmanager
-def _locked(output: str) -> Iterator[None]:
+def locked(output: str) -> Iterator[None]:
     """Holds the output folder.
 
     Raises:
@@ -202,4 +202,5 @@ def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> 
     if error is not None:
         terminal.say(f"\nlocal_runner.py: {error}")
         return FAILED
-    return OK if all(gate["passed"] for gate in summary["gates"]) else REFUSED
+    passed = all(gate["passed"] or gate["blessed_anyway"] for gate in summary["gates"])
+    return OK if passed else REFUSED

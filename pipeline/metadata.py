@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.settings import Before, Pushed
+from components import serving
+from pipeline.settings import Before, Pushed, SettingsError
 
 _DONE = {"COMPLETE": "run", "CACHED": "cached"}
 
@@ -46,6 +47,21 @@ class Used:
     files: int
     first: float
     runs: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Push:
+    """How a version came to be.
+
+    Attributes:
+      run: the id of the run that first pushed it, "" where ML Metadata has none.
+      time: when, seconds since the epoch.
+      blessing: folder of its gate's verdict, "" where ML Metadata has none.
+    """
+
+    run: str
+    time: float
+    blessing: str
 
 
 class Store:
@@ -126,14 +142,30 @@ class Store:
         gate = self._nodes_behind(pushed).get("DataGate")
         return gate is not None and gate.parameters.get("allow_anomalies") == 1
 
+    def push(self, pushed: Pushed) -> Push:
+        """The run and the verdict behind a version."""
+        writer = self._writer(pushed)
+        events = self._store.get_events_by_execution_ids([writer] if writer else [])
+        keys = {event.path.steps[0].key: event.artifact_id for event in events}
+        read = self._store.get_artifacts_by_id([keys.get("model_blessing", 0)])
+        (artifact,) = self._store.get_artifacts_by_id([pushed.artifact])
+        time = artifact.create_time_since_epoch / 1000
+        return Push(self._run_of(writer), time, read[0].uri if read else "")
+
     def _nodes_behind(self, pushed: Pushed) -> dict[str, Node]:
         """The nodes of the run that wrote a pushed version."""
+        run = self._run_of(self._writer(pushed))
+        return self.nodes(run) if run else {}
+
+    def _writer(self, pushed: Pushed) -> int:
+        """The execution that first wrote a version, 0 when there is none."""
         events = self._store.get_events_by_artifact_ids([pushed.artifact])
-        writers = sorted(event.execution_id for event in events if _is_output(event))
-        for context in self._store.get_contexts_by_execution(writers[0]) if writers else ():
-            if context.type == "pipeline_run":
-                return self.nodes(context.name)
-        return {}
+        return min((event.execution_id for event in events if _is_output(event)), default=0)
+
+    def _run_of(self, execution: int) -> str:
+        """The run of an execution, "" when there is none."""
+        contexts = self._store.get_contexts_by_execution(execution) if execution else ()
+        return next((item.name for item in contexts if item.type == "pipeline_run"), "")
 
     def uri(self, node: Node | None, key: str) -> str:
         """Where an output of a node lies, "" when it is not there."""
@@ -213,7 +245,12 @@ def _connect(database: str) -> Any:
 
     config = mlmd.ConnectionConfig()
     config.sqlite.filename_uri = database
-    return metadata_store.MetadataStore(config)
+    try:
+        return metadata_store.MetadataStore(config)
+    except RuntimeError as error:
+        raise SettingsError(
+            f"{database} can't be read as an ML Metadata database: it is damaged, or another file"
+        ) from error
 
 
 def _text(artifact: Any, key: str) -> str:
@@ -226,11 +263,14 @@ def _belongs_to(artifact: Any, destination: str) -> bool:
 
 
 def _pushed(artifact: Any) -> Pushed:
+    path = _text(artifact, "pushed_destination")
     return Pushed(
         _text(artifact, "pushed_version"),
         _text(artifact, "fingerprint"),
         _text(artifact, "model_uri"),
-        os.path.isdir(_text(artifact, "pushed_destination")),
+        os.path.isdir(path),
         _text(artifact, "data_version"),
         artifact.id,
+        path,
+        os.path.isdir(path + serving.WITHDRAWN),
     )

@@ -6,8 +6,10 @@ from typing import Any
 
 from components import split_assigner
 from models import tracking
+from pipeline.command_line import typed
 from pipeline.settings import Settings
 
+_NO_REFERENCE = " to compare with"
 _BREED = ("top1", "top5", "log_loss", "examples", "agreement", "ms", "MB")
 _MATCH = ("recall@1", "recall@5", "mAP", "auc_all", "auc_hard", "gallery", "probes")
 
@@ -25,16 +27,27 @@ def lines(settings: Settings, summary: Mapping[str, Any], seconds: float) -> Ite
     yield from _table("breed", _BREED, summary["breed"])
     yield from _phone(summary.get("phone", {}))
     yield from _table("match", _MATCH, _by_model(summary["match"]))
+    yield from _galleries(summary.get("retrieval", {}))
     yield from _data(summary["data"], summary.get("error"))
     for gate in summary["gates"]:
-        yield f"gate {gate['gate']}: {'passed' if gate['passed'] else 'REFUSED'}"
-        yield from (f"  {reason}" for reason in gate["reasons"])
+        anyway = gate["blessed_anyway"]
+        verdict = f"REFUSED, and blessed all the same: {anyway}" if anyway else "REFUSED"
+        yield f"gate {gate['gate']}: {'passed' if gate['passed'] else verdict}"
+        compared = [
+            reason
+            for reason in gate["reasons"]
+            if reason.startswith("passed") and reason.endswith(_NO_REFERENCE)
+        ]
+        yield from (f"  {reason}" for reason in gate["reasons"] if reason not in compared)
+        if compared:
+            yield f"  passed {len(compared)} rules about the version that serves: there is none yet"
     yield ""
     yield from _states(summary, seconds)
     ended = {node["id"] for node in summary["nodes"] if node["state"] in ("run", "cached")}
     for model, path in summary["pushed"].items():
         if f"Pusher_{model}" in ended:
-            yield f"{model:<9} {path or _not_pushed(settings, model)}"
+            withdrawn = summary["withdrawn"][model]
+            yield f"{model:<9} {path or _not_pushed(settings, model, withdrawn)}"
     if summary["ledger"]:
         yield f"ledger    {summary['ledger']} (rejected.csv, breeds.csv, a CSV for each split)"
     if settings.wandb != tracking.OFF and os.path.isdir(settings.tracking):
@@ -58,11 +71,32 @@ def _phone(files: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         yield ""
 
 
-def _not_pushed(settings: Settings, model: str) -> str:
-    """What serves after a refusal."""
+def _galleries(found: Mapping[str, Any]) -> Iterator[str]:
+    """How often the right dog is found, and how often a wrong one, by the number of dogs."""
+    rows = found.get("by_size", ())
+    if not rows:
+        return
+    columns = ("recall@1", "recall@5", "recall@10", "false_alarm", "threshold")
+    yield f"{'gallery':<22}" + "".join(f"{column:>13}" for column in columns)
+    for row in rows:
+        size = f"{row['gallery']:,} dogs{' (estimated)' if row['extrapolated'] else ''}"
+        yield f"{size:<22}" + "".join(f"{_cell(row.get(column)):>13}" for column in columns)
+    if filtered := found.get("filtered"):
+        yield (
+            f"breed asked first: recall@1 {filtered['recall@1']:.3f}, recall@5 "
+            f"{filtered['recall@5']:.3f}, {filtered['kept']:.0%} of the dogs compared"
+        )
+    yield ""
+
+
+def _not_pushed(settings: Settings, model: str, withdrawn: str | None) -> str:
+    """Why, and what serves."""
     versions = settings.inputs.baselines.get(model, ()) if settings.inputs else ()
     served = next((item.version for item in versions if item.served), None)
     keeps = f"version {served} keeps serving" if served else "none is served yet"
+    if withdrawn:
+        back = typed(f"rollback {model} --to {withdrawn}", settings.output)
+        return f"not pushed, version {withdrawn} was withdrawn; {keeps} (to serve it: {back})"
     return f"not pushed, its gate refused it (above); {keeps}"
 
 

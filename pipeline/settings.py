@@ -78,6 +78,8 @@ class Pushed:
       served: it still lies where it was pushed to.
       data_version: of the data behind it.
       artifact: its id in ML Metadata.
+      path: where it was pushed to.
+      withdrawn: it lies there under the name of a withdrawn version.
     """
 
     version: str
@@ -86,6 +88,33 @@ class Pushed:
     served: bool = True
     data_version: str = ""
     artifact: int = 0
+    path: str = ""
+    withdrawn: bool = False
+
+
+def serving_version(versions: Sequence[Pushed], fingerprint: str) -> Pushed | None:
+    """The version that serves, where it is one of a fingerprint.
+
+    Args:
+      versions: of a model, newest first.
+      fingerprint: of what made it.
+    """
+    newest = next((item for item in versions if item.served), None)
+    return newest if newest and newest.fingerprint == fingerprint else None
+
+
+def withdrawn_version(versions: Sequence[Pushed], fingerprint: str) -> Pushed | None:
+    """The newest version of a fingerprint that is there, where it is withdrawn and none serves.
+
+    Args:
+      versions: of a model, newest first.
+      fingerprint: of what made it.
+    """
+    own = [item for item in versions if item.fingerprint == fingerprint]
+    newest = next((item for item in own if item.served or item.withdrawn), None)
+    if newest is None or newest.served or serving_version(versions, fingerprint):
+        return None
+    return newest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +164,8 @@ class Settings:
       augment: one of `augment.POLICIES`, for the photos of the breed models.
       mix: one of `augment.MIXES`, for the batches of the breed models.
       match_loss: one of `losses.MATCH_LOSSES`; "" becomes what is best for the start.
+      false_alarm_rate: how often a dog that nobody misses may be taken for a missing one, 0 to 1.
+      bless_anyway: why models that a gate refuses are pushed all the same; "" when they are not.
       match_start: what the match model's backbone starts from, one of `MATCH_STARTS`.
       wandb: one of `tracking.MODES`.
       seed: of everything random.
@@ -164,6 +195,8 @@ class Settings:
     mix: str = "none"
     match_loss: str = ""
     match_start: str = MATCH_STARTS[0]
+    false_alarm_rate: float = 0.01
+    bless_anyway: str = ""
     wandb: str = tracking.OFF
     seed: int = 0
     inputs: Inputs | None = None
@@ -326,6 +359,10 @@ def _registered(flag: str, name: str) -> backbones.Backbone:
 def _check_match(settings: Settings) -> None:
     _check_choice("--match_loss", settings.match_loss, losses.MATCH_LOSSES)
     _check_choice("--match_start", settings.match_start, MATCH_STARTS)
+    if not 0 < settings.false_alarm_rate < 1:
+        raise SettingsError(
+            f"--false_alarm_rate {settings.false_alarm_rate:g}: expected a share between 0 and 1"
+        )
 
 
 def _check_choice(flag: str, value: str, choices: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from components import (
@@ -10,12 +10,15 @@ from components import (
     data_gate,
     dataset,
     dataset_importer,
+    filtered_retrieval,
     model_gate,
+    replay_check,
+    retrieval_evaluator,
     split_assigner,
 )
 from models.job import HISTORY
 from pipeline.metadata import Node, Store
-from pipeline.settings import MODELS, Settings
+from pipeline.settings import MODELS, Pushed, Settings, serving_version
 
 
 def summarise(
@@ -54,10 +57,16 @@ def summarise(
         "unknown_breeds": catalog.unknown_breeds(photos),
         "breed": _breed(verdicts["breed"], _history(outputs.get("Trainer_breed_student"))),
         "match": _match(verdicts["match"]),
+        "retrieval": _retrieval(outputs),
         "phone": _history(outputs.get("Trainer_breed_student")).get("phone", {}),
         "data": _data(settings, outputs.get("DataGate")),
-        "gates": [_gate(model, verdict) for model, verdict in verdicts.items() if verdict],
-        "pushed": {model: _pushed(outputs.get(f"Pusher_{model}")) for model in MODELS},
+        "gates": [_gate(model, verdict) for model, verdict in verdicts.items() if verdict]
+        + [gate for model in MODELS for gate in _replay(model, outputs)],
+        "pushed": {
+            model: _pushed(outputs.get(f"Pusher_{model}"), store.pushed(settings.serving(model)))
+            for model in MODELS
+        },
+        "withdrawn": {model: _withdrawn(outputs.get(f"Pusher_{model}")) for model in MODELS},
         "nodes": [_node(name, nodes.get(name)) for name in node_ids],
     }
 
@@ -167,10 +176,26 @@ def _match(verdict: Mapping[str, Any] | None) -> dict[str, float]:
     return dict(verdict["metrics"]) if verdict else {}
 
 
+def _retrieval(outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """How the search fares in larger galleries, with several photos, and behind the breed model."""
+    found: dict[str, Any] = {}
+    files = (
+        ("RetrievalEvaluator", retrieval_evaluator.CURVES),
+        ("FilteredRetrieval", filtered_retrieval.METRICS),
+    )
+    for node, name in files:
+        if node in outputs:
+            with open(os.path.join(outputs[node]["metrics"].uri, name)) as file:
+                found |= json.load(file)
+    return found
+
+
 def _gate(model: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "gate": model,
         "passed": verdict["passed"],
+        "blessed_anyway": verdict["blessed_anyway"],
+        "rules": verdict["rules"],
         "reasons": [
             f"{'passed' if rule['passed'] else 'FAILED'} {rule['rule']}: {rule['reason']}"
             for rule in verdict["rules"]
@@ -178,11 +203,36 @@ def _gate(model: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _pushed(outputs: Mapping[str, Any] | None) -> str | None:
-    if not outputs:
-        return None
-    path: str = outputs["pushed_model"].custom_properties["pushed_destination"].string_value
-    return path if os.path.isdir(path) else None
+def _replay(model: str, outputs: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """ReplayCheck as a gate, with the figures that it took."""
+    if found := outputs.get(f"ReplayCheck_{model}"):
+        with open(os.path.join(found["blessing"].uri, replay_check.REPORT)) as file:
+            report = json.load(file)
+        checks = report.pop("checks")
+        yield {
+            "gate": f"{model} replay",
+            **report,
+            "blessed_anyway": "",
+            "reasons": [f"FAILED {c['check']}: {c['reason']}" for c in checks if not c["passed"]]
+            or [f"passed {len(checks)} checks, {report['latency_ms']:.1f} ms a photo"],
+        }
+
+
+def _pushed(outputs: Mapping[str, Any] | None, versions: Sequence[Pushed]) -> str | None:
+    """Where the version of this run's model lies that serves, pushed now or earlier."""
+    fingerprint = _property(outputs, "fingerprint")
+    found = serving_version(versions, fingerprint) if fingerprint else None
+    return found.path if found else None
+
+
+def _withdrawn(outputs: Mapping[str, Any] | None) -> str | None:
+    """The version that was not pushed again, because it was withdrawn by hand."""
+    return _property(outputs, "withdrawn") or None
+
+
+def _property(outputs: Mapping[str, Any] | None, key: str) -> str:
+    """What a Pusher wrote down, "" where it did not."""
+    return outputs["pushed_model"].custom_properties[key].string_value if outputs else ""
 
 
 def _node(name: str, node: Node | None) -> dict[str, Any]:

@@ -24,6 +24,7 @@ LONGEST = (
     "test_stages.py",
     "test_sample.py",
     "test_run_fns.py",
+    "test_replay_check.py",
 )
 
 

@@ -29,10 +29,14 @@ DATA_NODES = {
 SCHEMAS = {"ImportSchemaGen_cropped", "ImportSchemaGen_individual"}
 BREED_NODES = {
     "Trainer_breed_teacher", "Trainer_breed_student", "Evaluator_breed_teacher",
-    "Evaluator_breed_student", "ModelGate_breed", "Pusher_breed",
+    "Evaluator_breed_student", "ModelGate_breed", "ReplayCheck_breed", "Pusher_breed",
+    "FilteredRetrieval",
 }  # fmt: skip
 RETRIEVAL_NODES = {"RetrievalEvaluator", "ModelGate_match", "Pusher_match"}
-MATCH_NODES = {"Trainer_match", "PairScores", "Evaluator_match", *RETRIEVAL_NODES}
+MATCH_NODES = {
+    "Trainer_match", "PairScores", "Evaluator_match", "FilteredRetrieval", "ReplayCheck_match",
+    *RETRIEVAL_NODES,
+}  # fmt: skip
 EVERY_NODE = DATA_NODES | SCHEMAS | BREED_NODES | MATCH_NODES
 
 

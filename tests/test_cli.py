@@ -49,7 +49,7 @@ def test_help_names_every_flag_and_imports_nothing_heavy():
         "--model_training", "--pipeline", "--cropped", "--uncropped", "--individual",
         "--download", "--upstream_splits", "--crop_margin", "--data_version", "--student",
         "--student_size", "--student_weights", "--teacher", "--match_loss", "--match_start",
-        "--wandb", "--augment", "--mix",
+        "--wandb", "--augment", "--mix", "--false_alarm_rate",
     ):  # fmt: skip
         assert flag in done.stdout
 
@@ -215,6 +215,7 @@ def test_a_folder_without_runs_has_no_versions_and_is_not_made(tmp_path):
             ["--student_weights imagenet: small_cnn has none", "--student_weights none"],
         ),
         (["--match_loss", "softmax"], ["--match_loss softmax", "supcon, triplet, arcface"]),
+        (["--false_alarm_rate", "1"], ["--false_alarm_rate 1", "between 0 and 1"]),
         (["--match_start", "imagenet"], ["--match_start imagenet", "weights, teacher"]),
         (["--match_start", "teacher", "--individual"], ["--match_start teacher", "--cropped"]),
         (

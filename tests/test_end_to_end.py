@@ -113,7 +113,7 @@ def test_moved_photos_and_a_fresh_clone_with_other_comments_run_nothing(clone, d
 
 
 def test_an_edited_component_runs_again_with_what_follows(clone, data):
-    clone.edit("components/retrieval_evaluator.py", "DRAWS = 100", "DRAWS = 101")
+    clone.edit("components/retrieval_evaluator.py", "(1000, 10_000)", "(1000, 20_000)")
 
     assert ran(clone, data) == RETRIEVAL_NODES
 

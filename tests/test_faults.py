@@ -59,6 +59,7 @@ def _push_a_finished_model(nodes: graph._Graph) -> None:
         destination=nodes.settings.serving("breed"),
         fingerprint="finished",
         data_version=dataset.version_of(nodes.inputs.digest),
+        withdrawn="",
         code="finished",
     )
     nodes.add(pusher.with_id("Pusher_breed"))

@@ -171,6 +171,58 @@ def test_what_is_served_is_what_the_newest_run_made(sample_run, other_run, chang
         assert len({pushed[model] for pushed in served}) == 3
 
 
+def test_a_version_that_was_withdrawn_stays_so_until_it_is_brought_back(sample_run, other_run):
+    """The newest run's breed model is rolled back to another run's, and forward again."""
+    import tensorflow as tf
+
+    project, _ = sample_run
+    newest, older, *_ = listed(project)
+    assert (newest["state"], older["state"]) == ("serving", "kept")
+    assert newest["path"] == project.summary()["pushed"]["breed"]
+    assert newest["data_version"] != older["data_version"]
+    assert newest["gate"] == "passed"
+    assert newest["metrics"]["top1"] == project.summary()["breed"]["student"]["top1"]
+
+    code, printed = project.run("rollback", "breed")
+    assert code == 0, printed
+    assert [item["state"] for item in listed(project)[:2]] == ["withdrawn", "serving"]
+    _answers(tf.saved_model.load(older["path"]))
+
+    code, printed = project.run()
+    back = f"rollback breed --to {newest['version']}"
+    assert code == 0, printed
+    assert f"not pushed, version {newest['version']} was withdrawn" in printed
+    assert f"version {older['version']} keeps serving" in printed
+    assert back in printed
+    assert project.summary()["pushed"]["breed"] is None
+    assert project.summary()["withdrawn"] == {"breed": str(newest["version"]), "match": None}
+    assert [item["state"] for item in listed(project)[:2]] == ["withdrawn", "serving"]
+
+    code, printed = project.run(*back.split())
+    assert code == 0, printed
+    code, printed = project.run()
+    assert code == 0, printed
+    assert project.executed() == set()
+    assert project.summary()["pushed"]["breed"] == newest["path"]
+    assert len(listed(project)) == len([*(project.output / "serving" / "breed").iterdir()])
+    _answers(tf.saved_model.load(newest["path"]))
+
+
+def listed(project: Project) -> list[dict]:
+    """What `models breed` lists."""
+    code, printed = project.run("models", "breed", "--json")
+    assert code == 0, printed
+    return json.loads(printed)["breed"]
+
+
+def _answers(model) -> None:
+    import tensorflow as tf
+
+    photo = tf.io.encode_jpeg(tf.zeros((64, 64, 3), tf.uint8))
+    answer = model.signatures["classify"](image_bytes=photo[tf.newaxis])
+    assert answer["classes"].shape == (1, 5)
+
+
 def test_a_pushed_version_that_was_deleted_is_pushed_again(sample_run):
     project, _ = sample_run
     deleted = Path(project.summary()["pushed"]["match"])

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import tensorflow_model_analysis as tfma
 from sklearn.metrics import roc_auc_score
+from tfx.types import standard_artifacts
 
 from components import model_gate
 from components.model_gate import Rule
@@ -57,6 +58,83 @@ def test_a_metric_that_is_missing_or_no_number_fails(rule, metrics):
 
     assert result["passed"] is False
     assert result["value"] is None
+
+
+LIGHT = Rule("calibrated", "ece", bound=0.25, at_most=True)
+NO_WORSE = Rule("no worse", "top1", reference="baseline.top1", margin=0.125, optional=True,
+                slices=("source",), slice_margin=0.25)  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "passed"), [(0.1, True), (0.25, True), (0.2501, False)])
+def test_a_metric_of_which_less_is_better_may_be_its_bound_at_most(value, passed):
+    result = model_gate.judge(LIGHT, {"ece": value})
+
+    assert result["passed"] is passed
+    assert ("<= 0.250" if passed else "is above 0.250") in result["reason"]
+
+
+@pytest.mark.parametrize(("value", "passed"), [(0.625, True), (0.75, False)])
+def test_less_is_better_than_a_reference_too(value, passed):
+    rule = Rule("no worse", "loss", reference="baseline.loss", margin=0.125, at_most=True)
+
+    assert model_gate.judge(rule, {"loss": value, "baseline.loss": 0.5})["passed"] is passed
+
+
+def slices(**values):
+    """By source: (examples, top1, the baseline's)."""
+    return {
+        f"source:{name}": {"examples": count, "top1": one, "baseline.top1": other}
+        for name, (count, one, other) in values.items()
+    }
+
+
+GOOD = {"top1": 0.9, "baseline.top1": 0.9}
+
+
+def test_a_rule_must_hold_in_every_slice_and_names_the_worst():
+    found = slices(austin=(50, 0.9, 0.9), stanford=(50, 0.5, 0.9), tsinghua=(50, 0.25, 0.9))
+
+    result = model_gate.judge(NO_WORSE, GOOD, found)
+
+    assert result["passed"] is False
+    assert result["slice"] == "source:tsinghua"
+    assert (result["value"], result["bound"]) == (0.25, pytest.approx(0.65))
+    assert result["reason"].startswith("in source:tsinghua, and 1 more: top1 0.250 is below")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        slices(stanford=(50, 0.7, 0.9)),  # within the margin of a slice, not that of the whole
+        slices(stanford=(model_gate.LEAST - 1, 0.1, 0.9)),  # too few to tell
+        {"breed:Pug": {"examples": 50, "top1": 0.1, "baseline.top1": 0.9}},  # not asked for
+        {"source:new": {"examples": 50, "top1": 0.1}},  # the baseline's was not measured
+    ],
+)
+def test_slices_that_say_nothing_against_a_model(found):
+    assert model_gate.judge(NO_WORSE, GOOD, found)["passed"] is True
+
+
+def test_a_slice_without_a_number_is_the_worst():
+    found = slices(austin=(50, NAN, 0.9), stanford=(50, 0.1, 0.9))
+
+    assert model_gate.judge(NO_WORSE, GOOD, found)["slice"] == "source:austin"
+
+
+def test_a_model_that_is_worse_as_a_whole_is_told_so_with_its_worst_slice():
+    result = model_gate.judge(
+        NO_WORSE, {"top1": 0.5, "baseline.top1": 0.9}, slices(austin=(50, 0.1, 0.9))
+    )
+
+    assert result["slice"] == "source:austin"
+    assert result["reason"].startswith("top1 0.500 is below 0.775")
+
+
+def test_the_interval_of_a_value_stands_beside_it():
+    result = model_gate.judge(FLOOR, {"top1": 0.9, "top1_low": 0.8, "top1_high": 0.95})
+
+    assert (result["low"], result["high"]) == (0.8, 0.95)
+    assert model_gate.judge(FLOOR, {"top1": 0.9})["low"] is None
 
 
 def test_a_reference_that_is_no_number_fails():
@@ -133,3 +211,41 @@ def test_the_figures_of_the_baseline_stand_beside(tmp_path):
 
     assert (figures["auc"], figures["baseline.auc"]) == pytest.approx((0.75, 0.25))
     assert figures["baseline.auc_hard"] == pytest.approx(0.0)
+
+
+def gated(tmp_path, bound, reason):
+    """Runs the component on the evaluation above: its blessing and its verdict."""
+    evaluated(tmp_path / "evaluation", [scored_by("pair/score")])
+    model, evaluation = standard_artifacts.Model(), standard_artifacts.ModelEvaluation()
+    blessing = standard_artifacts.ModelBlessing()
+    model.uri, evaluation.uri = "model", str(tmp_path / "evaluation")
+    blessing.uri = str(tmp_path / "blessing")
+    (tmp_path / "blessing").mkdir()
+    rules = json.dumps([dataclasses.asdict(Rule("floor", "auc", bound=bound))])
+    model_gate.ModelGate.EXECUTOR_SPEC.executor_class().Do(
+        {"model": [model], "evaluation": [evaluation]},
+        {"blessing": [blessing]},
+        {"rules": rules, "bless_anyway": reason, "code": "of it"},
+    )
+    return blessing, json.loads((tmp_path / "blessing" / "verdict.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("bound", "reason", "passed", "blessed", "anyway"),
+    [
+        (0.7, "", True, 1, ""),
+        (0.8, "", False, 0, ""),
+        (0.8, "a pilot", False, 1, "a pilot"),
+        (0.7, "a pilot", True, 1, ""),  # nothing was overruled
+    ],
+)
+def test_a_refused_model_is_blessed_with_a_reason_only(
+    tmp_path, bound, reason, passed, blessed, anyway
+):
+    blessing, verdict = gated(tmp_path, bound, reason)
+
+    assert (verdict["passed"], verdict["blessed_anyway"]) == (passed, anyway)
+    assert blessing.get_int_custom_property("blessed") == blessed
+    assert blessing.get_string_custom_property("blessed_anyway") == anyway
+    names = {path.name for path in (tmp_path / "blessing").iterdir()}
+    assert names == {"verdict.json", "BLESSED" if blessed else "NOT_BLESSED"}

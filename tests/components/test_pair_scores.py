@@ -1,4 +1,8 @@
+import io
+
 import numpy as np
+import pytest
+from PIL import Image
 
 from components import pair_scores
 
@@ -87,10 +91,10 @@ def test_pairs_of_one_dog_and_look_alikes_are_hard():
     first, second = np.triu_indices(5, k=1)
 
     nearest = pair_scores.nearest_others(at_angles(0, 5, 12, 90, 80), dogs)
-    sets = pair_scores.pair_sets(first, second, dogs, nearest)
+    sets = pair_scores.pair_sets(first, second, dogs, nearest, [""] * 5)
 
     found = zip(first.tolist(), second.tolist(), sets, strict=True)
-    hard = [(a, b) for a, b, kinds in found if kinds == ["all", "hard"]]
+    hard = [(a, b) for a, b, kinds in found if "hard" in kinds]
     assert hard == [(0, 1), (0, 2), (1, 2), (2, 3), (3, 4)]
 
 
@@ -99,11 +103,53 @@ def test_every_pair_is_in_the_set_all():
     nearest = pair_scores.nearest_others(at_angles(*range(0, 60, 10)), dogs)
     first, second = pair_scores.choose_pairs(ids, dogs, nearest)
 
-    sets = list(pair_scores.pair_sets(first, second, dogs, nearest))
+    sets = list(pair_scores.pair_sets(first, second, dogs, nearest, [""] * 6))
 
     assert len(sets) == 15
     assert all(kinds[0] == "all" for kinds in sets)
-    assert any(kinds == ["all"] for kinds in sets)
+    assert any(kinds == ["all", "other_breed"] for kinds in sets)
+
+
+def test_negatives_are_split_by_whether_both_dogs_are_of_one_known_breed():
+    dogs, breeds = ["a", "a", "b", "c", "d"], ["Pug", "Pug", "Pug", "", ""]
+    first, second = np.triu_indices(5, k=1)
+
+    sets = pair_scores.pair_sets(first, second, dogs, np.zeros(5, int), breeds)
+
+    found = dict(zip(zip(first.tolist(), second.tolist(), strict=True), sets, strict=True))
+    of_one_breed = {pair for pair, kinds in found.items() if "same_breed" in kinds}
+    of_others = {pair for pair, kinds in found.items() if "other_breed" in kinds}
+    assert of_one_breed == {(0, 1), (0, 2), (1, 2)}  # the positive is in both
+    assert of_others == set(found) - {(0, 2), (1, 2)}
+
+
+def test_a_colour_histogram_by_hand():
+    # Half of the photo black, half white: two bins of a half each, whose roots have length 1.
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[4:] = 255
+
+    black, both = pair_scores.histograms([png(image * 0), png(image)])
+
+    assert np.flatnonzero(both).tolist() == [0, 511]
+    assert both @ both == pytest.approx(1)
+    assert black @ both == pytest.approx(0.5**0.5)
+
+
+def png(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(20.0, -10.0), (8.0, -2.0), (1.0, -2.0)])
+def test_the_shipped_threshold_is_the_cosine_of_an_even_chance(scale, offset):
+    def score(a, b):
+        return 1 / (1 + np.exp(-(scale * (a * b).sum(axis=1) + offset)))
+
+    found = pair_scores.threshold(score, 4)
+
+    even = -offset / scale
+    assert found == pytest.approx(even, abs=1e-3) if even <= 1 else found == np.inf
 
 
 def test_embed_goes_through_all_photos_in_batches_and_in_order():

@@ -1,6 +1,7 @@
 import keras
 import pytest
 import tensorflow as tf
+from tfx.types import standard_artifacts
 
 from components import pusher
 
@@ -53,6 +54,17 @@ def test_a_clock_that_went_back_does_not_hide_the_newest(model, tmp_path):
     assert path.endswith("/1700000001")
 
 
+def test_the_number_of_a_withdrawn_version_stays_below_the_next(model, tmp_path):
+    destination = tmp_path / "pushed"
+    for name in ("7", "9.withdrawn", "notes.withdrawn", "11.copy"):
+        (destination / name).mkdir(parents=True)
+
+    path = pusher.push(str(model), str(destination), 7)
+
+    assert path.endswith("/10")
+    assert (destination / "9.withdrawn").is_dir()
+
+
 def test_what_an_interrupted_push_left_is_not_part_of_the_version(model, tmp_path):
     left = tmp_path / "pushed" / ".partial-7"
     left.mkdir(parents=True)
@@ -83,3 +95,24 @@ def test_a_pushed_savedmodel_answers_as_before(tmp_path):
 
     rows = tf.constant([[1.0, 2.0, 3.0]])
     assert tf.saved_model.load(path).serve(rows).numpy() == pytest.approx(net(rows).numpy())
+
+
+@pytest.mark.parametrize(("gate", "replay", "pushed"), [(1, 1, 1), (1, 0, 0), (0, 1, 0)])
+def test_both_blessings_are_needed(model, tmp_path, gate, replay, pushed):
+    source, out = standard_artifacts.Model(), standard_artifacts.PushedModel()
+    source.uri, out.uri = str(tmp_path / "artifact"), str(tmp_path / "out")
+    model.parent.joinpath("artifact").mkdir()
+    model.rename(tmp_path / "artifact" / "Format-Serving")
+    blessings = (standard_artifacts.ModelBlessing(), standard_artifacts.InfraBlessing())
+    for blessing, value in zip(blessings, (gate, replay), strict=True):
+        blessing.set_int_custom_property("blessed", value)
+    told = {"fingerprint": "f", "data_version": "d", "withdrawn": "", "code": "of it"}
+
+    pusher.Pusher.EXECUTOR_SPEC.executor_class().Do(
+        {"model": [source], "model_blessing": [blessings[0]], "infra_blessing": [blessings[1]]},
+        {"pushed_model": [out]},
+        {"destination": str(tmp_path / "serving"), **told},
+    )
+
+    assert out.get_int_custom_property("pushed") == pushed
+    assert len(list(tmp_path.glob("serving/*/saved_model.pb"))) == pushed

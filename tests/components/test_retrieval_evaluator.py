@@ -1,7 +1,9 @@
+import json
+
 import numpy as np
 import pytest
 
-from components.retrieval_evaluator import measure
+from components.retrieval_evaluator import curves, measure
 
 
 def unit(*vectors):
@@ -19,7 +21,10 @@ def test_a_perfect_encoder_finds_every_dog_first():
         "recall@1": 1.0,
         "recall@5": 1.0,
         "recall@10": 1.0,
+        "median_rank": 1.0,
         "mAP": 1.0,
+        "threshold": pytest.approx(0.0),  # any more than a right angle
+        "found_at_rate": 1.0,
         "gallery": 12,
         "probes": 12,
     }
@@ -80,6 +85,40 @@ def test_an_encoder_that_knows_nothing_finds_as_often_as_chance():
     assert metrics["recall@1"] == pytest.approx(1 / 20, abs=0.02)
     assert metrics["recall@5"] == pytest.approx(5 / 20, abs=0.05)
     assert metrics["recall@10"] == pytest.approx(10 / 20, abs=0.05)
+
+
+def test_the_shipped_threshold_by_hand():
+    # As below: a probe of a is 10 degrees from its dog, and b is 14 or more away; b's two photos
+    # are 36 apart, and a is 24 at least (of b24, whose nearer photo of a is 14 away, or 24).
+    degrees = np.radians([0, 10, 60, 24])
+    embeddings = np.stack([np.cos(degrees), np.sin(degrees)], axis=1).astype(np.float32)
+
+    strict = measure(embeddings, ["a", "a", "b", "b"], shipped=float(np.cos(np.radians(12))))
+    lax = measure(embeddings, ["a", "a", "b", "b"], shipped=-1.0)
+
+    assert strict["false_alarm"] == 0.0  # no photo of another dog is within 12 degrees
+    assert strict["found"] == pytest.approx(0.5)  # the probes of a
+    assert lax["false_alarm"] == 1.0
+
+
+def test_figures_by_gallery_are_json_and_say_what_is_extrapolated():
+    random = np.random.default_rng(0)
+    dogs = [f"dog-{number // 2}" for number in range(80)]
+    embeddings = unit(*(np.repeat(random.normal(size=(40, 8)), 2, 0) + random.normal(size=(80, 8))))
+
+    found = curves(embeddings, dogs, 0.01, 0.5)
+
+    json.dumps(found, allow_nan=False)
+    sizes = [(row["gallery"], row["extrapolated"]) for row in found["by_size"]]
+    assert sizes == [(10, 0), (30, 0), (40, 0), (1000, 1), (10_000, 1)]
+    few = curves(embeddings[:20], dogs[:20], 0.01, 0.5)
+    assert [row["gallery"] for row in few["by_size"]] == [10]
+    assert all(row.get("threshold", 0) <= 1 for row in found["by_size"])
+    recalls = [row["recall@1"] for row in found["by_size"]]
+    alarms = [row["false_alarm"] for row in found["by_size"]]
+    assert recalls == sorted(recalls, reverse=True)
+    assert alarms == sorted(alarms)
+    assert [row["photos"] for row in found["by_photos"]] == [1, 2, 3, 5]
 
 
 def test_dogs_with_a_single_photo_are_only_in_the_gallery():

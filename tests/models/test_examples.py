@@ -128,3 +128,36 @@ def test_a_split_without_files_is_an_error(tmp_path):
 
 def test_encoded_image_returns_the_photo():
     assert examples.encoded_image(photo(9)) == bytes(9)
+
+
+@pytest.mark.parametrize(
+    ("side", "bucket"),
+    [
+        (0, "<256"), (255, "<256"), (256, "256-511"), (511, "256-511"), (512, "512-1023"),
+        (1023, "512-1023"), (1024, "1024+"), (6000, "1024+"),
+    ],
+)  # fmt: skip
+def test_buckets_of_the_side(side, bucket):
+    assert examples.size_bucket(side) == bucket
+
+
+@pytest.mark.parametrize(
+    ("brightness", "bucket"), [(0.0, "dark"), (0.3, "middle"), (0.7, "bright"), (1.0, "bright")]
+)
+def test_buckets_of_the_brightness(brightness, bucket):
+    assert examples.brightness_bucket(brightness) == bucket
+
+
+def test_what_an_example_says_of_its_photo():
+    data = examples.serialize(
+        {
+            examples.SOURCE: "austin",
+            examples.BREED: "Pug",
+            examples.ORIGINAL_WIDTH: 640,
+            examples.ORIGINAL_HEIGHT: 480,
+            examples.BRIGHTNESS: 0.5,
+        }
+    )
+
+    assert examples.facts(data) == examples.Facts("austin", "Pug", 640, 0.5)
+    assert examples.facts(examples.serialize({})) == examples.Facts("", "", 0, 0.0)

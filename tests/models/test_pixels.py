@@ -1,5 +1,6 @@
 import io
 import math
+import resource
 import struct
 import zlib
 
@@ -305,6 +306,61 @@ def test_a_record_is_served_as_it_is(picture, encoded):
 
     assert np.array_equal(served(record, 64), pixels.decode(record))
     assert not np.array_equal(recorded(record, 64), pixels.decode(record))
+
+
+# Where a header has the width and the height, and how: in a JPEG, the height comes first.
+HEADERS = {"PNG": (16, ">II"), "GIF": (6, "<HH"), "BMP": (18, "<Ii")}
+
+
+def promising(width, height, kind, picture, encoded, **options):
+    """A small photo whose header says that it has another size."""
+    data = bytearray(encoded(picture(64, 64), kind, **options))
+    place, numbers = HEADERS.get(kind, (0, ""))
+    if kind == "JPEG":
+        frame = data.find(b"\xff\xc2" if options.get("progressive") else b"\xff\xc0")
+        place, numbers, width, height = frame + 5, ">HH", height, width
+    struct.pack_into(numbers, data, place, width, height)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", *HEADERS])
+@pytest.mark.parametrize(("width", "height"), [(10_001, 10_000), (30_000, 40_000)])
+def test_a_served_giant_is_refused_by_its_header(width, height, kind, picture, encoded):
+    data = promising(width, height, kind, picture, encoded)
+
+    says = f"{width} x {height} pixels, 100,000,000 is the most"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=says):
+        served(data, 48)
+
+
+def test_a_served_bitmap_may_begin_at_its_top(picture, encoded):
+    flipped = picture(64, 64)[::-1]
+    data = bytearray(encoded(flipped, "BMP"))
+    struct.pack_into("<i", data, 22, -64)
+
+    assert furthest(served(bytes(data), 64), served(encoded(flipped[::-1], "BMP"), 64)) == 0
+
+
+def test_no_memory_is_taken_for_a_giant(picture, encoded):
+    """A decoder of progressive JPEGs would take 5 GB for this header before it reads on."""
+    data = promising(30_000, 30_000, "JPEG", picture, encoded, progressive=True)
+    in_graph = tf.function(lambda data: pixels.fit_in_graph(data, 48))
+    in_graph(tf.constant(encoded(picture(64, 64))))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="30000 x 30000 pixels"):
+        in_graph(tf.constant(data))
+
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
+
+
+@pytest.mark.parametrize("share", [0.98, 0.5, 0.1])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
+def test_a_served_photo_that_is_cut_short_is_refused(share, kind, picture, encoded):
+    data = encoded(picture(64, 64), kind)
+
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        served(data[: int(len(data) * share)], 64)
 
 
 def test_both_engines_agree_on_grey_and_sixteen_bit_photos(picture, encoded):

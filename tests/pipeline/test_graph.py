@@ -148,6 +148,22 @@ def test_the_baseline_is_the_newest_version_there_is_that_something_else_made(tm
     assert parameter(nodes["Pusher_match"], "fingerprint") == own
 
 
+def test_a_withdrawn_version_is_no_baseline_and_its_pusher_is_told(tmp_path):
+    own = parameter(compiled(SETTINGS)["Pusher_match"], "fingerprint")
+    there = str(tmp_path)
+    pushed = [
+        Pushed("30", own, "own", served=False, withdrawn=True),
+        Pushed("20", "another", "other", served=False, withdrawn=True),
+        Pushed("10", "older", there),
+    ]
+
+    nodes = compiled(with_inputs(baselines={"match": pushed}))
+
+    assert parameter(nodes["Baseline_match"], "artifact_uri") == there
+    assert parameter(nodes["Pusher_match"], "withdrawn") == "30"
+    assert parameter(nodes["Pusher_breed"], "withdrawn") == ""
+
+
 def test_without_an_other_version_there_is_no_baseline_node():
     own = parameter(compiled(SETTINGS)["Pusher_match"], "fingerprint")
 

@@ -1,5 +1,6 @@
 """Stages, counts, gates and the terminal, without a run."""
 
+import dataclasses
 import io
 import logging
 
@@ -11,7 +12,7 @@ from models.progress import log
 from pipeline import gates, report, stages, summary
 from pipeline.graph import stage_of
 from pipeline.metadata import Node, Store
-from pipeline.settings import STAGES
+from pipeline.settings import STAGES, Inputs, Pushed
 from pipeline.terminal import InterruptedRunError, Terminal
 
 
@@ -141,8 +142,20 @@ def test_the_closing_table_shows_metrics_gates_and_paths(tmp_path):
         "match": {"recall@1": 0.75, "untrained.recall@1": 0.5},
         "data": {"version": "0123456789ab", "passed": False, "problems": ["a leak"],
                  "warnings": ["a tiny dog"], "schema": ["cropped: breed: one", "two"]},
-        "gates": [{"gate": "breed", "passed": False, "reasons": ["FAILED floor: too low"]}],
+        "gates": [
+            {"gate": "breed", "passed": False, "blessed_anyway": "",
+             "reasons": ["FAILED floor: too low"]},
+            {"gate": "match", "passed": False, "blessed_anyway": "a pilot", "reasons": []},
+        ],
+        "retrieval": {
+            "by_size": [
+                {"gallery": 6, "extrapolated": 0, "recall@1": 0.875, "false_alarm": 0.125},
+                {"gallery": 1000, "extrapolated": 1, "recall@1": 0.5, "threshold": 0.625},
+            ],
+            "filtered": {"recall@1": 0.7, "recall@5": 0.9, "kept": 0.4},
+        },
         "pushed": {"breed": None, "match": "serving/match/1"},
+        "withdrawn": {"breed": None, "match": None},
         "nodes": [
             {"id": "Pusher_breed", "state": "cached", "seconds": 0.1},
             {"id": "Pusher_match", "state": "run", "seconds": 0.1},
@@ -159,9 +172,29 @@ def test_the_closing_table_shows_metrics_gates_and_paths(tmp_path):
         "gate data: ALLOWED, though it is wrong (--allow_anomalies) (data version 0123456789ab)",
         "  WRONG a leak", "  warning: a tiny dog",
         "untrained", "gate breed: REFUSED",
+        "gate match: REFUSED, and blessed all the same: a pilot",
+        "6 dogs", "0.875", "1,000 dogs (estimated)", "0.625", "40% of the dogs compared",
         "FAILED floor: too low", "not pushed", "serving/match/1", "1 run, 1 cached, in 12 s",
     ):  # fmt: skip
         assert words in text
+
+
+def test_the_closing_table_says_what_was_withdrawn_and_how_to_bring_it_back(tmp_path):
+    found = {
+        "photos": {}, "ledger": None, "dogs": {}, "ignored_files": 0, "splits": {}, "breed": {},
+        "evenness": {"breeds": 0}, "unknown_breeds": {}, "single_photo_dogs": [], "match": {},
+        "data": {"passed": None}, "gates": [],
+        "pushed": {"breed": None}, "withdrawn": {"breed": "30"},
+        "nodes": [{"id": "Pusher_breed", "state": "run", "seconds": 0.1}],
+    }  # fmt: skip
+    versions = {"breed": [Pushed("30", "", "", served=False), Pushed("20", "", "")]}
+    inputs = Inputs("", "", "", {}, "", baselines=versions)
+    settings = dataclasses.replace(_settings(tmp_path), inputs=inputs)
+
+    text = "\n".join(report.lines(settings, found, 12.0))
+
+    assert "breed     not pushed, version 30 was withdrawn; version 20 keeps serving" in text
+    assert f"local_runner.py rollback breed --to 30 --output {tmp_path}" in text
 
 
 def _settings(folder):
