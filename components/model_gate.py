@@ -10,10 +10,11 @@ from typing import Any
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
-from tfx.types import standard_artifacts
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import path_utils
 
-from components import artifacts
-from models import examples
+from components import artifacts, worst_examples
+from models import examples, vocabulary
 
 VERDICT = "verdict.json"
 LEAST = 20  # examples of a slice that is judged
@@ -27,6 +28,9 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
     rules: Parameter[str],
     bless_anyway: Parameter[str],
     code: Parameter[str],
+    photos: InputArtifact[standard_artifacts.Examples] = None,
+    breeds: Parameter[str] = "",
+    pairs: InputArtifact[standard_artifacts.Examples] = None,
     teacher_evaluation: InputArtifact[standard_artifacts.ModelEvaluation] = None,
     retrieval: InputArtifact[artifacts.RetrievalMetrics] = None,
 ) -> None:
@@ -39,6 +43,9 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
       rules: JSON list of `Rule`.
       bless_anyway: why the model is blessed whatever the rules say, "" when it is not.
       code: digest of the code, for the cache.
+      photos: read: of a breed model, what it was evaluated on: a refusal names the worst of them.
+      breeds: path of the breed table, for a breed model.
+      pairs: read: of a match model, likewise.
       teacher_evaluation: read: its teacher's TFMA evaluation, where it has one.
       retrieval: read: the RetrievalEvaluator's figures, for match.
     """
@@ -51,6 +58,16 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
         metrics |= retrieval_metrics(retrieval.uri)
     slices = evaluation_slices(evaluation.uri)
     results = [judge(Rule(**rule), metrics, slices) for rule in json.loads(rules)]
+    for result in (result for result in results if not result["passed"]):
+        part = result.get("slice", "")
+        if photos:
+            split = artifact_utils.get_split_uri([photos], "test")
+            names = vocabulary.read(breeds).breeds
+            serving = path_utils.serving_model_path(model.uri)
+            result["examples"] = worst_examples.of_photos(split, serving, names, part)
+        elif pairs:
+            split = artifact_utils.get_split_uri([pairs], "test")
+            result["examples"] = worst_examples.of_pairs(split, part)
     passed = all(result["passed"] for result in results)
     blessed = passed or bool(bless_anyway)
     verdict = {

@@ -138,7 +138,12 @@ class Probe:
 
     def run(self) -> None:
         """Goes through all checks; those before the first answer have to pass for the rest."""
-        first = {"golden": self._golden, "load": self._load, "alone": self._alone}
+        first = {
+            "golden": self._golden,
+            "load": self._load,
+            "weights": self._weights,
+            "alone": self._alone,
+        }
         if not all(self.check(name, check) for name, check in first.items()):
             return
         for name, check in self._questions():
@@ -177,6 +182,15 @@ class Probe:
         self.report["load_s"] = round(time.perf_counter() - start, 2)
         self.model = KINDS[self.kind](self.loaded.signatures)
         return f"in {self.report['load_s']} s"
+
+    def _weights(self) -> str:
+        """Whether every weight is a number: an activation may hide one that is none."""
+        variables = self.loaded.signatures[self.model.main].variables
+        values = [np.asarray(variable.numpy()) for variable in variables]
+        numbers = [value for value in values if value.dtype.kind == "f"]
+        bad = sum(int((~np.isfinite(value)).sum()) for value in numbers)
+        count = sum(value.size for value in numbers)
+        return _passed(not bad, f"{bad} of {count:,} weights are no numbers")
 
     def _alone(self) -> str:
         found = sorted(FOREIGN & {name.partition(".")[0] for name in sys.modules})

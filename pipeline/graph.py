@@ -310,6 +310,8 @@ class _Graph:
             "breed",
             student,
             "Trainer_breed_student",
+            photos=records,
+            breeds=self.inputs.vocabulary,
             evaluation=self.output("Evaluator_breed_student", "evaluation"),
             teacher_evaluation=self.output("Evaluator_breed_teacher", "evaluation"),
         )
@@ -392,6 +394,7 @@ class _Graph:
             "match",
             model,
             "Trainer_match",
+            pairs=scores.outputs["pairs"],
             evaluation=self.output("Evaluator_match", "evaluation"),
             retrieval=self.output("RetrievalEvaluator", "metrics"),
         )

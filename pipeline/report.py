@@ -39,6 +39,9 @@ def lines(settings: Settings, summary: Mapping[str, Any], seconds: float) -> Ite
             if reason.startswith("passed") and reason.endswith(_NO_REFERENCE)
         ]
         yield from (f"  {reason}" for reason in gate["reasons"] if reason not in compared)
+        for rule in (rule for rule in gate.get("rules", ()) if not rule["passed"]):
+            for text in rule.get("examples", ()):
+                yield f"    {rule['rule']}: {text}"
         if compared:
             yield f"  passed {len(compared)} rules about the version that serves: there is none yet"
     yield ""

@@ -103,7 +103,7 @@ def test_a_model_that_is_as_training_left_it_passes(kind, second, artifact):
     asked = [f"{what}, {sent}" for sent in ("JPEG", "PNG") for what in ("golden answers", second)]
     refusals = [f"refuses {name}" for name in HOSTILE]
     assert [found for found in report["checks"] if not found["passed"]] == []
-    assert names == ["golden", "load", "alone", *asked, "latency", *refusals, "process"]
+    assert names == ["golden", "load", "weights", "alone", *asked, "latency", *refusals, "process"]
     reasons = {found["check"]: found["reason"] for found in report["checks"]}
     for giant in ("a giant PNG", "a giant JPEG"):
         assert "30000 x 30000 pixels, 100,000,000 is the most" in reasons[f"refuses {giant}"]
@@ -130,7 +130,7 @@ def test_weights_that_changed_after_training_are_refused(artifact, tmp_path):
     assert not (folder / "blessing" / "INFRA_BLESSED").exists()
 
 
-def test_a_weight_that_is_no_number_is_refused(artifact, tmp_path):
+def test_a_weight_that_is_no_number_is_refused_though_no_answer_shows_it(artifact, tmp_path):
     def spoiled(weights):
         return np.where(np.arange(weights.size).reshape(weights.shape) == 0, np.nan, weights)
 
@@ -138,7 +138,13 @@ def test_a_weight_that_is_no_number_is_refused(artifact, tmp_path):
 
     why = refused(node(folder, "match")[1])
 
-    assert "numbers are not finite" in why["golden answers, JPEG"]
+    assert set(why) == {"weights"}
+    assert "weights are no numbers" in why["weights"]
+
+
+def test_answers_that_are_no_numbers_are_refused():
+    with pytest.raises(replay_probe.RefusedError, match="not finite"):
+        replay_probe.Breed({}).compare(np.full((1, 2), np.nan), np.zeros((1, 2)))
 
 
 def test_a_model_that_answers_whatever_it_is_sent_is_refused(artifact, tmp_path):
