@@ -1,140 +1,194 @@
-"""Bad models, put in the place of the good ones of a finished run, and judged as a run would."""
+"""Ground for planting faults: small photos that are all well, and runs in this process.
 
+The runs are those of `local_runner.py`: real nodes, TFX's runner, TFDV and ML Metadata. A fault is
+planted in the photos, in the schema, or in the project's code, as a bug would be.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import io
+import itertools
 import json
 import os
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-from google.protobuf import json_format
-from tfx.components.evaluator.executor import Executor
-from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation
+import pytest
+from PIL import Image
+from test_ingestion import INGEST, jpeg, unpack, voc
 
-from components import artifacts
-from components.model_gate import ModelGate
-from components.pair_scores import PairScores
-from components.retrieval_evaluator import RetrievalEvaluator
-from models import export, job, vocabulary
-from pipeline import gates
-from pipeline.metadata import Store
+import local_runner
+import pipeline.execution  # noqa: F401 - now: its libraries keep the streams that they find
+from components import catalog, digests
+from components.catalog import Photo
+from pipeline import inputs
+from pipeline.metadata import Node, Store
 
-BREEDS = "schema/breeds.csv"
+Files = dict[str, bytes]  # path below the data folder -> content
+STANFORD = ("n02086240-Shih-Tzu", "n02099267-flat-coated_retriever")
+OWN = ("beagle", "pug")
+PHOTOS = 30  # of each breed
+DOGS = 14
+_bugs = itertools.count()
 
 
-class Judge:
-    """Judges models on the test photos of a finished run, against the models of that run.
+def clean(photos: int = PHOTOS, seed: int = 10_000, prefix: str = "") -> Files:
+    """Two breeds with boxes, two without, and dogs; every picture is another one.
 
     Args:
-      output: its output folder.
-      folder: where to write.
+      photos: of each breed.
+      seed: of the first picture.
+      prefix: of the names of photos.
+    """
+    seeds = itertools.count(seed)
+    files: Files = {}
+    for folder in STANFORD:
+        for number in range(photos):
+            stem = f"{folder}/{prefix}{folder.partition('-')[0]}_{number}"
+            files[f"stanford/Images/{stem}.jpg"] = jpeg(next(seeds))
+            files[f"stanford/Annotation/{stem}"] = voc("bndbox")
+    for breed in OWN:
+        for number in range(photos):
+            files[f"breeds/{breed}/{prefix}{number:02d}.jpg"] = jpeg(next(seeds))
+    for dog in range(DOGS):
+        for number in range(3):
+            files[f"individuals/dog-{dog}/{prefix}{number}.jpg"] = jpeg(next(seeds))
+    return files
+
+
+def lay(data: Path, files: Files) -> Path:
+    """Writes the files below a folder and returns it."""
+    unpack(data, {"": files})
+    return data
+
+
+def repainted(files: Files, change: Callable[[Image.Image], Image.Image], below: str = "") -> Files:
+    """The files, with every photo below a folder changed."""
+    return files | {
+        name: encoded(change(Image.open(io.BytesIO(content))))
+        for name, content in files.items()
+        if name.endswith(".jpg") and name.startswith(below)
+    }
+
+
+def encoded(image: Image.Image, quality: int = 90) -> bytes:
+    """A JPEG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def copied(content: bytes) -> bytes:
+    """The same picture, encoded again."""
+    return encoded(Image.open(io.BytesIO(content)), quality=95)
+
+
+def darker(factor: float) -> Callable[[Image.Image], Image.Image]:
+    """Takes light from a picture."""
+    return lambda image: Image.fromarray((np.asarray(image) * factor).astype(np.uint8))
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+      code: the exit code.
+      printed: all that its user saw.
+      output: its folder.
+      summary: summary.json; {} when nothing was run.
     """
 
-    def __init__(self, output: Path, folder: Path):
-        self._store = Store(str(output / "metadata.sqlite"))
-        self._nodes = self._store.nodes(self._store.runs()[-1])
-        self._folder, self._number = folder, 0
+    code: int
+    printed: str
+    output: Path
+    summary: dict[str, Any]
 
-    def breed(self, change: Callable[[Any], None]) -> dict[str, str]:
-        """The rules that a changed student breaks, with their reasons."""
-        base = self._made("Trainer_breed_student", "model", Model)
-        net, side = self._changed(base.uri, change)
-        names = vocabulary.read(BREEDS).breeds
-        model = self._artifact(Model)
-        export.BreedExport(net, side, names).save(os.path.join(model.uri, "Format-Serving"))
-        records = self._made("ImageExampleGen_cropped", "examples", Examples)
-        evaluation = self._evaluated(records, model, base, gates.breed_eval_config(True), "")
-        teacher = self._made("Evaluator_breed_teacher", "evaluation", ModelEvaluation)
-        given = {"photos": records, "teacher_evaluation": teacher}
-        return self._refused("breed", model, evaluation, given, {"breeds": BREEDS})
+    @functools.cached_property
+    def nodes(self) -> dict[str, Node]:
+        """What ML Metadata says of the run."""
+        return self.store.nodes(self.summary["run_id"])
 
-    def match(self, change: Callable[[Any], None], scale: float, offset: float) -> dict[str, str]:
-        """The rules that a changed encoder breaks, under a calibration."""
-        base = self._made("Trainer_match", "model", Model)
-        net, side = self._changed(base.uri, change)
-        model = self._artifact(Model)
-        exported = export.MatchExport(net, side, scale, offset)
-        exported.save(os.path.join(model.uri, "Format-Serving"))
-        records = self._made("ImageExampleGen_individual", "examples", Examples)
-        pairs = self._artifact(Examples)
-        embeddings = self._artifact(artifacts.Embeddings)
-        _run(PairScores, {"examples": records, "model": model, "baseline": base},
-             {"pairs": pairs, "embeddings": embeddings},
-             {"backbone": "small_cnn", "image_size": side, "code": ""})  # fmt: skip
-        retrieval = self._artifact(artifacts.RetrievalMetrics)
-        _run(RetrievalEvaluator, {"embeddings": embeddings}, {"metrics": retrieval},
-             {"false_alarm_rate": 0.01, "code": ""})  # fmt: skip
-        config, module = gates.match_eval_config(True), "components.pair_scores"
-        evaluation = self._evaluated(pairs, model, base, config, module)
-        given = {"pairs": pairs, "retrieval": retrieval}
-        return self._refused("match", model, evaluation, given, {})
+    @functools.cached_property
+    def store(self) -> Store:
+        """The ML Metadata database."""
+        return Store(str(self.output / "metadata.sqlite"))
 
-    def _made(self, node: str, key: str, kind: Any) -> Any:
-        artifact = kind()
-        artifact.set_mlmd_artifact(self._store.outputs(self._nodes[node])[key])
-        return artifact
+    def ledger(self) -> list[Photo]:
+        """Every offered photo."""
+        return list(catalog.read(self.store.outputs(self.nodes["SplitAssigner"])["splits"].uri))
 
-    def _artifact(self, kind: Any) -> Any:
-        self._number += 1
-        artifact = kind()
-        artifact.uri = str(self._folder / str(self._number))
-        os.makedirs(artifact.uri)
-        return artifact
+    def line(self, *words: str) -> str:
+        """The line that the user saw that has all these words."""
+        found = (line for line in self.printed.splitlines() if all(word in line for word in words))
+        line = next(found, None)
+        assert line is not None, f"no line has {words}:\n{self.printed}"
+        return line.strip()
 
-    def _changed(self, uri: str, change: Callable[[Any], None]) -> tuple[Any, int]:
-        net = job.load_keras(uri)
-        change(net)
-        return net, net.input_shape[1]
 
-    def _evaluated(self, records: Any, model: Any, base: Any, config: Any, module: str) -> Any:
-        evaluation = self._artifact(ModelEvaluation)
-        Executor().Do(
-            {"examples": [records], "model": [model], "baseline_model": [base]},
-            {"evaluation": [evaluation]},
-            {
-                "eval_config": json_format.MessageToJson(config, preserving_proto_field_name=True),
-                "example_splits": '["test"]',
-                "module_path": module or None,
-            },
+def ingest(data: Path, output: Path, *flags: str) -> Outcome:
+    """Runs the data stages, unless flags name others, on the cropped view, unless they do."""
+    views = {"--cropped", "--uncropped", "--individual"} & set(flags) or {"--cropped"}
+    stages = [] if "--pipeline" in flags else INGEST
+    time.sleep(1.01 - time.time() % 1)  # runs are named by the second in which they begin
+    with _captured() as printed:
+        code = local_runner.main(
+            [
+                *("--data", str(data), "--output", str(output)),
+                *("--backbone", "small_cnn", "--image_size", "64"),
+                *dict.fromkeys((*flags, *sorted(views), *stages)),
+            ]
         )
-        return evaluation
-
-    def _refused(self, kind: str, model: Any, evaluation: Any, given: Any, told: Any) -> Any:
-        blessing = self._artifact(ModelBlessing)
-        parameters = {"rules": gates.rules(kind), "bless_anyway": "", "code": "", **told}
-        inputs = {"model": model, "evaluation": evaluation, **given}
-        _run(ModelGate, inputs, {"blessing": blessing}, parameters)
-        verdict = json.loads(Path(blessing.uri, "verdict.json").read_text())
-        return {rule["rule"]: rule for rule in verdict["rules"] if not rule["passed"]}
+    summary = output / "summary.json"
+    found = json.loads(summary.read_text()) if code != 2 else {}
+    return Outcome(code, printed(), output, found)
 
 
-def _run(component: Any, inputs: Any, outputs: Any, parameters: Any) -> None:
-    component.EXECUTOR_SPEC.executor_class().Do(
-        {key: [value] for key, value in inputs.items()},
-        {key: [value] for key, value in outputs.items()},
-        parameters,
-    )
+@contextlib.contextmanager
+def _captured() -> Iterator[Callable[[], str]]:
+    """Catches what is printed, be it by file descriptor."""
+    with tempfile.TemporaryFile("w+") as file:
+        kept = os.dup(1), os.dup(2)
+        try:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+                yield lambda: text
+        finally:
+            for number, descriptor in enumerate(kept, start=1):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            file.seek(0)
+            text = file.read()
 
 
-def at_random(net: Any) -> None:
-    """Forgets everything."""
-    random = np.random.default_rng(0)
-    net.set_weights([random.normal(0, 0.1, weights.shape) for weights in net.get_weights()])
+def plant(patch: pytest.MonkeyPatch, module: ModuleType, name: str, bug: Any) -> None:
+    """Puts a bug into the project's code, which TFX's cache then takes for edited code."""
+    patch.setattr(module, name, bug)
+    digest, number = digests.of_module, next(_bugs)
+
+    def of_module(other: str) -> str:
+        edited = module.__name__ in _closure(other)
+        return digest(other) + (f"-bug-{number}" if edited else "")
+
+    patch.setattr(digests, "of_module", of_module)
 
 
-def nothing(net: Any) -> None:
-    """Leaves a model as it is."""
+_closure = functools.cache(digests._closure)
 
 
-def without_two_breeds(net: Any) -> None:
-    """Never says two of the breeds that it knows."""
-    head, known = net.get_layer("head"), np.flatnonzero(net.get_layer("trained").present)
-    kernel, bias = head.get_weights()
-    bias[known[:2]] = -100
-    head.set_weights([kernel, bias])
-
-
-def deaf(net: Any) -> None:
-    """Answers the same whatever it sees: the first layer passes nothing on."""
-    weights = net.get_weights()
-    net.set_weights([np.zeros_like(weights[0]), *weights[1:]])
+def edit_schema(patch: pytest.MonkeyPatch, folder: Path, file: str, old: str, new: str) -> None:
+    """Lets runs read a copy of the schema folder in which a file was edited."""
+    folder.mkdir()
+    for path in inputs._SCHEMA.iterdir():
+        (folder / path.name).write_text(path.read_text())
+    text = (folder / file).read_text()
+    assert old in text, f"{file} should hold {old!r}"
+    (folder / file).write_text(text.replace(old, new, 1))
+    patch.setattr(inputs, "_SCHEMA", folder)

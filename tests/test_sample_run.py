@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-import planted
+import judged
 import pytest
 from runs import DATA_NODES, EVERY_NODE, SCHEMAS, Project
 
@@ -81,17 +81,17 @@ def test_a_second_run_takes_everything_from_the_cache(sample_run):
 
 
 @pytest.fixture(scope="module")
-def judge(sample_run, tmp_path_factory) -> planted.Judge:
+def judge(sample_run, tmp_path_factory) -> judged.Judge:
     project, _ = sample_run
-    return planted.Judge(project.output, tmp_path_factory.mktemp("planted"))
+    return judged.Judge(project.output, tmp_path_factory.mktemp("judged"))
 
 
 def test_a_model_that_is_as_good_as_the_one_that_serves_is_not_refused(judge):
-    assert judge.breed(planted.nothing) == {}
+    assert judge.breed(judged.nothing) == {}
 
 
 def test_a_breed_model_that_learned_nothing_is_refused_with_its_worst_photos(judge):
-    refused = judge.breed(planted.at_random)
+    refused = judge.breed(judged.at_random)
 
     assert {"floor", "near its teacher", "no worse than served, top1"} <= set(refused)
     assert refused["no worse than served, top1"]["slice"] == "source:stanford"
@@ -99,21 +99,21 @@ def test_a_breed_model_that_learned_nothing_is_refused_with_its_worst_photos(jud
 
 
 def test_a_breed_model_that_lost_two_breeds_is_refused(judge):
-    refused = judge.breed(planted.without_two_breeds)
+    refused = judge.breed(judged.without_two_breeds)
 
     assert "no worse than served, top1" in refused
     assert "floor" not in refused
 
 
 def test_an_overconfident_match_model_is_refused(judge):
-    refused = judge.match(planted.nothing, 20.0, -10.0)
+    refused = judge.match(judged.nothing, 20.0, -10.0)
 
     assert set(refused) == {"calibrated", "no worse than served, ece_all"}
     assert all("same_dog" in pair for pair in refused["calibrated"]["examples"])
 
 
 def test_an_embedding_that_ignores_its_photo_is_refused(judge):
-    refused = judge.match(planted.deaf, 20.0, -10.0)
+    refused = judge.match(judged.deaf, 20.0, -10.0)
 
     assert {"floor", "better than colours, overall", "no worse than served, auc"} <= set(refused)
 

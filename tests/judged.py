@@ -1,0 +1,140 @@
+"""Bad models, put in the place of the good ones of a finished run, and judged as a run would."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf import json_format
+from tfx.components.evaluator.executor import Executor
+from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation
+
+from components import artifacts
+from components.model_gate import ModelGate
+from components.pair_scores import PairScores
+from components.retrieval_evaluator import RetrievalEvaluator
+from models import export, job, vocabulary
+from pipeline import gates
+from pipeline.metadata import Store
+
+BREEDS = "schema/breeds.csv"
+
+
+class Judge:
+    """Judges models on the test photos of a finished run, against the models of that run.
+
+    Args:
+      output: its output folder.
+      folder: where to write.
+    """
+
+    def __init__(self, output: Path, folder: Path):
+        self._store = Store(str(output / "metadata.sqlite"))
+        self._nodes = self._store.nodes(self._store.runs()[-1])
+        self._folder, self._number = folder, 0
+
+    def breed(self, change: Callable[[Any], None]) -> dict[str, str]:
+        """The rules that a changed student breaks, with their reasons."""
+        base = self._made("Trainer_breed_student", "model", Model)
+        net, side = self._changed(base.uri, change)
+        names = vocabulary.read(BREEDS).breeds
+        model = self._artifact(Model)
+        export.BreedExport(net, side, names).save(os.path.join(model.uri, "Format-Serving"))
+        records = self._made("ImageExampleGen_cropped", "examples", Examples)
+        evaluation = self._evaluated(records, model, base, gates.breed_eval_config(True), "")
+        teacher = self._made("Evaluator_breed_teacher", "evaluation", ModelEvaluation)
+        given = {"photos": records, "teacher_evaluation": teacher}
+        return self._refused("breed", model, evaluation, given, {"breeds": BREEDS})
+
+    def match(self, change: Callable[[Any], None], scale: float, offset: float) -> dict[str, str]:
+        """The rules that a changed encoder breaks, under a calibration."""
+        base = self._made("Trainer_match", "model", Model)
+        net, side = self._changed(base.uri, change)
+        model = self._artifact(Model)
+        exported = export.MatchExport(net, side, scale, offset)
+        exported.save(os.path.join(model.uri, "Format-Serving"))
+        records = self._made("ImageExampleGen_individual", "examples", Examples)
+        pairs = self._artifact(Examples)
+        embeddings = self._artifact(artifacts.Embeddings)
+        _run(PairScores, {"examples": records, "model": model, "baseline": base},
+             {"pairs": pairs, "embeddings": embeddings},
+             {"backbone": "small_cnn", "image_size": side, "code": ""})  # fmt: skip
+        retrieval = self._artifact(artifacts.RetrievalMetrics)
+        _run(RetrievalEvaluator, {"embeddings": embeddings}, {"metrics": retrieval},
+             {"false_alarm_rate": 0.01, "code": ""})  # fmt: skip
+        config, module = gates.match_eval_config(True), "components.pair_scores"
+        evaluation = self._evaluated(pairs, model, base, config, module)
+        given = {"pairs": pairs, "retrieval": retrieval}
+        return self._refused("match", model, evaluation, given, {})
+
+    def _made(self, node: str, key: str, kind: Any) -> Any:
+        artifact = kind()
+        artifact.set_mlmd_artifact(self._store.outputs(self._nodes[node])[key])
+        return artifact
+
+    def _artifact(self, kind: Any) -> Any:
+        self._number += 1
+        artifact = kind()
+        artifact.uri = str(self._folder / str(self._number))
+        os.makedirs(artifact.uri)
+        return artifact
+
+    def _changed(self, uri: str, change: Callable[[Any], None]) -> tuple[Any, int]:
+        net = job.load_keras(uri)
+        change(net)
+        return net, net.input_shape[1]
+
+    def _evaluated(self, records: Any, model: Any, base: Any, config: Any, module: str) -> Any:
+        evaluation = self._artifact(ModelEvaluation)
+        Executor().Do(
+            {"examples": [records], "model": [model], "baseline_model": [base]},
+            {"evaluation": [evaluation]},
+            {
+                "eval_config": json_format.MessageToJson(config, preserving_proto_field_name=True),
+                "example_splits": '["test"]',
+                "module_path": module or None,
+            },
+        )
+        return evaluation
+
+    def _refused(self, kind: str, model: Any, evaluation: Any, given: Any, told: Any) -> Any:
+        blessing = self._artifact(ModelBlessing)
+        parameters = {"rules": gates.rules(kind), "bless_anyway": "", "code": "", **told}
+        inputs = {"model": model, "evaluation": evaluation, **given}
+        _run(ModelGate, inputs, {"blessing": blessing}, parameters)
+        verdict = json.loads(Path(blessing.uri, "verdict.json").read_text())
+        return {rule["rule"]: rule for rule in verdict["rules"] if not rule["passed"]}
+
+
+def _run(component: Any, inputs: Any, outputs: Any, parameters: Any) -> None:
+    component.EXECUTOR_SPEC.executor_class().Do(
+        {key: [value] for key, value in inputs.items()},
+        {key: [value] for key, value in outputs.items()},
+        parameters,
+    )
+
+
+def at_random(net: Any) -> None:
+    """Forgets everything."""
+    random = np.random.default_rng(0)
+    net.set_weights([random.normal(0, 0.1, weights.shape) for weights in net.get_weights()])
+
+
+def nothing(net: Any) -> None:
+    """Leaves a model as it is."""
+
+
+def without_two_breeds(net: Any) -> None:
+    """Never says two of the breeds that it knows."""
+    head, known = net.get_layer("head"), np.flatnonzero(net.get_layer("trained").present)
+    kernel, bias = head.get_weights()
+    bias[known[:2]] = -100
+    head.set_weights([kernel, bias])
+
+
+def deaf(net: Any) -> None:
+    """Answers the same whatever it sees: the first layer passes nothing on."""
+    weights = net.get_weights()
+    net.set_weights([np.zeros_like(weights[0]), *weights[1:]])
