@@ -50,12 +50,18 @@ def _push_a_finished_model(nodes: graph._Graph) -> None:
     (folder / "Format-Serving").mkdir(parents=True, exist_ok=True)
     (folder / "Format-Serving" / "saved_model.pb").write_bytes(b"a model")
     model = tfx.dsl.Importer(str(folder), standard_artifacts.Model)
-    blessed = tfx.dsl.Importer(
-        str(folder), standard_artifacts.ModelBlessing, custom_properties={"blessed": 1}
+    blessings = [
+        tfx.dsl.Importer(str(folder), kind, custom_properties={"blessed": 1})
+        for kind in (standard_artifacts.ModelBlessing, standard_artifacts.InfraBlessing)
+    ]
+    gate, replay = (
+        nodes.add(blessing, name).outputs["result"]
+        for blessing, name in zip(blessings, ("Blessing", "Replay"), strict=True)
     )
     pusher = Pusher(
         model=nodes.add(model, "FinishedModel").outputs["result"],
-        model_blessing=nodes.add(blessed, "Blessing").outputs["result"],
+        model_blessing=gate,
+        infra_blessing=replay,
         destination=nodes.settings.serving("breed"),
         fingerprint="finished",
         data_version=dataset.version_of(nodes.inputs.digest),
