@@ -1,6 +1,5 @@
 """FilteredRetrieval: whether the breed model, asked first, helps or hinders the search."""
 
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -41,8 +40,7 @@ def FilteredRetrieval(  # noqa: N802 - TFX names the node after the function
     import tensorflow as tf
 
     del code
-    with fileio.open(os.path.join(embeddings.uri, "embeddings.npz"), "rb") as file:
-        stored = dict(np.load(io.BytesIO(file.read())))
+    stored = pair_scores.read_embeddings(embeddings)
     records = features.scan(artifact_utils.get_split_uri([examples], "test"))
     photos = {record.photo_id: features.encoded_image(data) for record, data in records}
     classify = tf.saved_model.load(path_utils.serving_model_path(breed.uri)).signatures["classify"]

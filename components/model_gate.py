@@ -14,7 +14,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
 from components import artifacts, worst_examples
-from models import examples, vocabulary
+from models import examples
 
 VERDICT = "verdict.json"
 LEAST = 20  # examples of a slice that is judged
@@ -29,7 +29,6 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
     bless_anyway: Parameter[str],
     code: Parameter[str],
     photos: InputArtifact[standard_artifacts.Examples] = None,
-    breeds: Parameter[str] = "",
     pairs: InputArtifact[standard_artifacts.Examples] = None,
     teacher_evaluation: InputArtifact[standard_artifacts.ModelEvaluation] = None,
     retrieval: InputArtifact[artifacts.RetrievalMetrics] = None,
@@ -44,7 +43,6 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
       bless_anyway: why the model is blessed whatever the rules say, "" when it is not.
       code: digest of the code, for the cache.
       photos: read: of a breed model, what it was evaluated on: a refusal names the worst of them.
-      breeds: path of the breed table, for a breed model.
       pairs: read: of a match model, likewise.
       teacher_evaluation: read: its teacher's TFMA evaluation, where it has one.
       retrieval: read: the RetrievalEvaluator's figures, for match.
@@ -58,16 +56,12 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
         metrics |= retrieval_metrics(retrieval.uri)
     slices = evaluation_slices(evaluation.uri)
     results = [judge(Rule(**rule), metrics, slices) for rule in json.loads(rules)]
+    shown: dict[str, list[str]] = {}  # by slice: several rules may fail in one
     for result in (result for result in results if not result["passed"]):
         part = result.get("slice", "")
-        if photos:
-            split = artifact_utils.get_split_uri([photos], "test")
-            names = vocabulary.read(breeds).breeds
-            serving = path_utils.serving_model_path(model.uri)
-            result["examples"] = worst_examples.of_photos(split, serving, names, part)
-        elif pairs:
-            split = artifact_utils.get_split_uri([pairs], "test")
-            result["examples"] = worst_examples.of_pairs(split, part)
+        if part not in shown:
+            shown[part] = _worst(part, model, photos, pairs)
+        result["examples"] = shown[part]
     passed = all(result["passed"] for result in results)
     blessed = passed or bool(bless_anyway)
     verdict = {
@@ -87,6 +81,16 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
     blessing.set_int_custom_property("current_model_id", model.id)
 
 
+def _worst(part: str, model: Any, photos: Any, pairs: Any) -> list[str]:
+    """What a model got most wrong in a slice, of what there is."""
+    if photos:
+        split = artifact_utils.get_split_uri([photos], "test")
+        return worst_examples.of_photos(split, path_utils.serving_model_path(model.uri), part)
+    if pairs:
+        return worst_examples.of_pairs(artifact_utils.get_split_uri([pairs], "test"), part)
+    return []
+
+
 @dataclasses.dataclass(frozen=True)
 class Rule:
     """One rule: a metric and what it must reach.
@@ -101,7 +105,8 @@ class Rule:
       optional: the reference may be missing, because there is no such model yet; then any number
         passes.
       slices: features by which photos are sliced, in each slice of which the rule must hold too,
-        where the slice has `LEAST` examples; against the reference of the same slice.
+        where the slice has `LEAST` examples; against the reference of the same slice, unless that
+        is no number: a slice without any pair of one dog has no ROC curve.
       slice_margin: that of a slice, whose figures are coarser.
     """
 
@@ -133,6 +138,7 @@ def judge(rule: Rule, metrics: Mapping[str, float], slices: Slices | None = None
         (_short_of(rule, found), name, found)
         for name, values in (slices or {}).items()
         if name.partition(":")[0] in rule.slices and values.get("examples", 0) >= LEAST
+        if math.isfinite(values.get(rule.reference or "", 0.0))
         if not (found := _judge(rule, values, rule.slice_margin))["passed"]
     ]
     if failed:

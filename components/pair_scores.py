@@ -24,6 +24,7 @@ from models import examples as features
 from models.progress import Rate
 
 MOST_PAIRS = 20_000
+_EMBEDDINGS = "embeddings.npz"
 _BATCH = 64
 _ROWS = 1024  # of the similarity matrix that are held at a time
 
@@ -152,9 +153,15 @@ def _save(
 ) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, photo_id=np.array(ids), dog_id=np.array(dogs), **embedded)
-    with fileio.open(os.path.join(artifact.uri, "embeddings.npz"), "wb") as file:
+    with fileio.open(os.path.join(artifact.uri, _EMBEDDINGS), "wb") as file:
         file.write(buffer.getvalue())
     artifact.photos = len(ids)
+
+
+def read_embeddings(artifact: artifacts.Embeddings) -> dict[str, np.ndarray]:
+    """What PairScores wrote of the test photos, by name."""
+    with fileio.open(os.path.join(artifact.uri, _EMBEDDINGS), "rb") as file:
+        return dict(np.load(io.BytesIO(file.read())))
 
 
 def _scorer(model: standard_artifacts.Model) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

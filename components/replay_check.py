@@ -98,13 +98,11 @@ def replay(
             reason = f"there is no {golden_file}, which training writes: train the model again"
             found["checks"] = [{"check": "golden", "passed": False, "reason": reason}]
     figures = {name: found.get(name) for name in _FIGURES}
-    found["checks"] += [_ceiling(name, figures[name], most) for name, most in _sorted(ceilings)]
+    found["checks"] += [
+        _ceiling(name, figures[name], most) for name, most in sorted((ceilings or {}).items())
+    ]
     passed = all(check["passed"] for check in found["checks"])
     return {"passed": passed, "checks": found["checks"], **figures}
-
-
-def _sorted(ceilings: Mapping[str, float] | None) -> list[tuple[str, float]]:
-    return sorted((ceilings or {}).items())
 
 
 def _ceiling(name: str, value: float | None, most: float) -> dict[str, Any]:

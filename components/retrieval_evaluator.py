@@ -1,6 +1,5 @@
 """RetrievalEvaluator: how often the right dog is found, and how often a wrong one is."""
 
-import io
 import json
 import math
 import os
@@ -12,7 +11,7 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 
-from components import artifacts, retrieval
+from components import artifacts, pair_scores, retrieval
 from models import match
 
 METRICS, CURVES = "metrics.json", "curves.json"
@@ -37,8 +36,7 @@ def RetrievalEvaluator(  # noqa: N802 - TFX names the node after the function
       code: digest of the code, for the cache.
     """
     del code
-    with fileio.open(os.path.join(embeddings.uri, "embeddings.npz"), "rb") as file:
-        stored = dict(np.load(io.BytesIO(file.read())))
+    stored = pair_scores.read_embeddings(embeddings)
     dogs = stored.pop("dog_id").tolist()
     del stored["photo_id"]
     shipped = {
@@ -46,12 +44,14 @@ def RetrievalEvaluator(  # noqa: N802 - TFX names the node after the function
         for name in list(stored)
         if name.startswith("threshold/")
     }
+    found = {name: retrieval.search(stored[name], dogs) for name in sorted(stored)}
     results = {
-        name: measure(stored[name], dogs, false_alarm_rate, shipped.get(name))
-        for name in sorted(stored)
+        name: measure(stored[name], dogs, false_alarm_rate, shipped.get(name), found[name])
+        for name in found
     }
+    own = stored["model"], dogs, false_alarm_rate, shipped["model"], found["model"]
     _write(metrics.uri, METRICS, results)
-    _write(metrics.uri, CURVES, curves(stored["model"], dogs, false_alarm_rate, shipped["model"]))
+    _write(metrics.uri, CURVES, curves(*own))
 
 
 def _write(folder: str, name: str, content: Any) -> None:
@@ -64,6 +64,7 @@ def measure(
     dogs: Sequence[str],
     rate: float = 0.01,
     shipped: float | None = None,
+    found: retrieval.Searches | None = None,
 ) -> dict[str, float]:
     """The figures of one encoder, with one random photo of each dog in the gallery.
 
@@ -72,6 +73,7 @@ def measure(
       dogs: [N].
       rate: the false-alarm rate that a threshold is wanted for.
       shipped: the cosine from which on the model says "same dog".
+      found: the searches, where they were made before.
 
     Returns:
       recall@k: the share of probes whose dog is among the k nearest; median_rank: 1 is first. mAP:
@@ -80,7 +82,7 @@ def measure(
       and reaches it where it is. `threshold` and `found_at_rate`: the cosine that keeps the wanted
       false-alarm rate, and what is found with it. gallery: how many dogs; probes: how many a draw.
     """
-    found = retrieval.search(embeddings, dogs)
+    found = found or retrieval.search(embeddings, dogs)
     threshold = found.threshold(rate)
     figures = {
         **{f"recall@{k}": found.recall(k) for k in retrieval.RANKS},
@@ -110,16 +112,20 @@ def _possible(row: Mapping[str, float]) -> dict[str, float]:
 
 
 def curves(
-    embeddings: np.ndarray, dogs: Sequence[str], rate: float, shipped: float
+    embeddings: np.ndarray,
+    dogs: Sequence[str],
+    rate: float,
+    shipped: float,
+    found: retrieval.Searches | None = None,
 ) -> Mapping[str, list[dict[str, float]]]:
-    """How the figures change with the gallery.
+    """How the figures change with the gallery; the arguments are those of `measure`.
 
     Returns:
       by_size: of galleries of so many dogs, drawn from those that there are, and, as
       `extrapolated`, of larger ones, where `LEAST` dogs are there; by_photos: where the gallery
       holds the mean of several photos of each dog.
     """
-    found = retrieval.search(embeddings, dogs)
+    found = found or retrieval.search(embeddings, dogs)
     by_size = [
         {
             "gallery": size,
@@ -145,7 +151,7 @@ def curves(
         )
     by_photos = []
     for photos in retrieval.PHOTOS:
-        several = retrieval.search(embeddings, dogs, photos=photos)
+        several = found if photos == 1 else retrieval.search(embeddings, dogs, photos=photos)
         by_photos.append(
             {"photos": photos, **{f"recall@{k}": several.recall(k) for k in retrieval.RANKS}}
         )

@@ -34,13 +34,12 @@ def of_pairs(split: str, part: str = "") -> list[str]:
     return [text for off, text in heapq.nlargest(SHOWN, wrong) if not off <= 0.5]
 
 
-def of_photos(split: str, model: str, breeds: Sequence[str], part: str = "") -> list[str]:
+def of_photos(split: str, model: str, part: str = "") -> list[str]:
     """The photos that are most surely taken for a wrong breed.
 
     Args:
       split: folder of the photos' tf.Examples.
       model: folder of the breed model's SavedModel.
-      breeds: the vocabulary, in label order.
       part: a slice such as "source:stanford"; "" is all.
 
     Returns:
@@ -54,7 +53,7 @@ def of_photos(split: str, model: str, breeds: Sequence[str], part: str = "") -> 
         said = answer(image_bytes=tf.constant([photo[examples.ENCODED][0] for photo in batch]))
         first = said["classes"].numpy()[:, 0], said["probabilities"].numpy()[:, 0]
         for photo, name, sure in zip(batch, *first, strict=True):
-            true = breeds[photo[examples.LABEL][0]]
+            true = photo[examples.BREED][0]
             if name.decode() != true:
                 sure = float(np.nan_to_num(sure, nan=1.0))
                 told = (

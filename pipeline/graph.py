@@ -311,7 +311,6 @@ class _Graph:
             student,
             "Trainer_breed_student",
             photos=records,
-            breeds=self.inputs.vocabulary,
             evaluation=self.output("Evaluator_breed_student", "evaluation"),
             teacher_evaluation=self.output("Evaluator_breed_teacher", "evaluation"),
         )
@@ -432,9 +431,8 @@ class _Graph:
             ceilings=gates.ceilings(model),
             code=_code("components.replay_check"),
         )
-        replay.add_upstream_node(
-            self.nodes[f"ModelGate_{model}"]
-        )  # whose verdict it needs not read
+        # After the gate, whose verdict it does not read: a new one replays nothing.
+        replay.add_upstream_node(self.nodes[f"ModelGate_{model}"])
         self.add(
             Pusher(
                 model=channel,

@@ -49,7 +49,12 @@ class Release:
         if not self.verdict:
             return "unknown"
         failed = [rule["rule"] for rule in self.verdict["rules"] if not rule["passed"]]
-        return "passed" if self.verdict["passed"] else f"refused: {', '.join(failed)}"
+        if self.verdict["passed"]:
+            return "passed"
+        anyway = self.verdict.get("blessed_anyway")
+        return f"refused: {', '.join(failed)}" + (
+            f"; pushed all the same: {anyway}" if anyway else ""
+        )
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for machines."""

@@ -46,7 +46,7 @@ class Judge:
         evaluation = self._evaluated(records, model, base, gates.breed_eval_config(True), "")
         teacher = self._made("Evaluator_breed_teacher", "evaluation", ModelEvaluation)
         given = {"photos": records, "teacher_evaluation": teacher}
-        return self._refused("breed", model, evaluation, given, {"breeds": BREEDS})
+        return self._refused("breed", model, evaluation, given)
 
     def match(self, change: Callable[[Any], None], scale: float, offset: float) -> dict[str, str]:
         """The rules that a changed encoder breaks, under a calibration."""
@@ -67,7 +67,7 @@ class Judge:
         config, module = gates.match_eval_config(True), "components.pair_scores"
         evaluation = self._evaluated(pairs, model, base, config, module)
         given = {"pairs": pairs, "retrieval": retrieval}
-        return self._refused("match", model, evaluation, given, {})
+        return self._refused("match", model, evaluation, given)
 
     def _made(self, node: str, key: str, kind: Any) -> Any:
         artifact = kind()
@@ -99,9 +99,9 @@ class Judge:
         )
         return evaluation
 
-    def _refused(self, kind: str, model: Any, evaluation: Any, given: Any, told: Any) -> Any:
+    def _refused(self, kind: str, model: Any, evaluation: Any, given: Any) -> Any:
         blessing = self._artifact(ModelBlessing)
-        parameters = {"rules": gates.rules(kind), "bless_anyway": "", "code": "", **told}
+        parameters = {"rules": gates.rules(kind), "bless_anyway": "", "code": ""}
         inputs = {"model": model, "evaluation": evaluation, **given}
         _run(ModelGate, inputs, {"blessing": blessing}, parameters)
         verdict = json.loads(Path(blessing.uri, "verdict.json").read_text())

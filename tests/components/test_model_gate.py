@@ -109,6 +109,7 @@ def test_a_rule_must_hold_in_every_slice_and_names_the_worst():
         slices(stanford=(model_gate.LEAST - 1, 0.1, 0.9)),  # too few to tell
         {"breed:Pug": {"examples": 50, "top1": 0.1, "baseline.top1": 0.9}},  # not asked for
         {"source:new": {"examples": 50, "top1": 0.1}},  # the baseline's was not measured
+        slices(mixed=(50, NAN, NAN)),  # nothing that a figure could be of
     ],
 )
 def test_slices_that_say_nothing_against_a_model(found):

@@ -58,7 +58,7 @@ def test_photos_that_are_taken_for_another_breed(tmp_path, picture, write_split)
         examples.serialize(
             {
                 examples.ENCODED: pixels.encode(picture(32, 32, label)),
-                examples.LABEL: label,
+                examples.BREED: breeds[label],
                 examples.PHOTO_ID: f"s/{label}",
                 examples.SOURCE: "austin" if label == 4 else "stanford",
             }
@@ -67,8 +67,8 @@ def test_photos_that_are_taken_for_another_breed(tmp_path, picture, write_split)
     ]
     split = write_split(tmp_path / "Split-test", rows)
 
-    every = worst_examples.of_photos(split, str(tmp_path / "model"), breeds)
-    some = worst_examples.of_photos(split, str(tmp_path / "model"), breeds, "source:austin")
+    every = worst_examples.of_photos(split, str(tmp_path / "model"))
+    some = worst_examples.of_photos(split, str(tmp_path / "model"), "source:austin")
 
     sure = tf.nn.softmax([2.0, 0, 0, 0, 0])[0]
     assert sorted(every) == [

@@ -148,6 +148,16 @@ def test_a_verdict_that_refused_or_is_gone_says_so(tmp_path):
     assert gates == ["unknown", "refused: floor"]
 
 
+def test_what_was_pushed_against_its_gate_says_so_and_why(tmp_path):
+    output = Output(tmp_path)
+    rules = [{"rule": "floor", "passed": False}]
+    output.push(1, verdict={"passed": False, "rules": rules, "blessed_anyway": "a pilot"})
+
+    (found,) = releases.history(str(tmp_path), "breed")
+
+    assert found.gate == "refused: floor; pushed all the same: a pilot"
+
+
 def test_json_has_all_that_is_known(output, capsys):
     assert models_command.models(["--json", "--output", str(output.folder)]) == 0
 

@@ -145,7 +145,12 @@ def test_the_closing_table_shows_metrics_gates_and_paths(tmp_path):
         "gates": [
             {"gate": "breed", "passed": False, "blessed_anyway": "",
              "reasons": ["FAILED floor: too low"]},
-            {"gate": "match", "passed": False, "blessed_anyway": "a pilot", "reasons": []},
+            {"gate": "match", "passed": False, "blessed_anyway": "a pilot",
+             "reasons": ["FAILED floor: too low", "passed no worse: nothing to compare with"],
+             "rules": [
+                 {"passed": False, "bound": 0.75, "examples": ["a.jpg and b.jpg: two dogs"]},
+                 {"passed": True, "bound": None},
+             ]},
         ],
         "retrieval": {
             "by_size": [
@@ -173,10 +178,12 @@ def test_the_closing_table_shows_metrics_gates_and_paths(tmp_path):
         "  WRONG a leak", "  warning: a tiny dog",
         "untrained", "gate breed: REFUSED",
         "gate match: REFUSED, and blessed all the same: a pilot",
+        "    a.jpg and b.jpg: two dogs", "passed, as no version serves yet: 1 more",
         "6 dogs", "0.875", "1,000 dogs (estimated)", "0.625", "40% of the dogs compared",
         "FAILED floor: too low", "not pushed", "serving/match/1", "1 run, 1 cached, in 12 s",
     ):  # fmt: skip
         assert words in text
+    assert "nothing to compare with" not in text
 
 
 def test_the_closing_table_says_what_was_withdrawn_and_how_to_bring_it_back(tmp_path):
