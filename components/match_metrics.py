@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 from tensorflow_model_analysis.metrics import (
     binary_confusion_matrices,
-    calibration_histogram,
     metric_types,
     metric_util,
 )
 
+from components import derived_metrics
+
 _THRESHOLDS = 10_000
-_BINS = 10
 
 
 class EqualErrorRate(metric_types.Metric):
@@ -45,7 +45,7 @@ def _equal_error_rate(
     output_name: str = "",
     example_weighted: bool = False,
 ) -> metric_types.MetricComputations:
-    place = _place(model_name, output_name, example_weighted)
+    place = derived_metrics.place(model_name, output_name, example_weighted)
     computations = binary_confusion_matrices.binary_confusion_matrices(
         num_thresholds=_THRESHOLDS, eval_config=eval_config, **place
     )
@@ -59,7 +59,7 @@ def _equal_error_rate(
         nearest = int(np.abs(alarms - misses).argmin())
         return float(alarms[nearest] + misses[nearest]) / 2
 
-    return [*computations, _derived(name, computations[-1].keys[-1], rate, place)]
+    return derived_metrics.derived(name, computations, rate, place)
 
 
 def _calibration_error(
@@ -69,30 +69,5 @@ def _calibration_error(
     output_name: str = "",
     example_weighted: bool = False,
 ) -> metric_types.MetricComputations:
-    place = _place(model_name, output_name, example_weighted)
-    computations = calibration_histogram.calibration_histogram(
-        num_buckets=_BINS, eval_config=eval_config, **place
-    )
-
-    def error(histogram: Any) -> float:
-        weight = sum(bucket.weighted_examples for bucket in histogram)
-        off = sum(abs(bin_.weighted_labels - bin_.weighted_predictions) for bin_ in histogram)
-        return float(off / weight) if weight else float("nan")
-
-    return [*computations, _derived(name, computations[-1].keys[-1], error, place)]
-
-
-def _place(model_name: str, output_name: str, example_weighted: bool) -> dict[str, Any]:
-    return {
-        "model_name": model_name,
-        "output_name": output_name,
-        "example_weighted": example_weighted,
-    }
-
-
-def _derived(name: str, source: Any, value: Any, place: dict[str, Any]) -> Any:
-    """A metric that is a function of what another computation came to."""
-    key = metric_types.MetricKey(name=name, **place)
-    return metric_types.DerivedMetricComputation(
-        keys=[key], result=lambda metrics: {key: value(metrics[source])}
-    )
+    place = derived_metrics.place(model_name, output_name, example_weighted)
+    return derived_metrics.calibration_error(name, eval_config, place)
