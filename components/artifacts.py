@@ -42,6 +42,12 @@ class Embeddings(tfx.dsl.Artifact):
     PROPERTIES = {"photos": _INT}
 
 
+class BreedBaselines(tfx.dsl.Artifact):
+    """Top-1 of what a breed model has to be better than (`metrics.json`)."""
+
+    TYPE_NAME = "SpottedBreedBaselines"
+
+
 class RetrievalMetrics(tfx.dsl.Artifact):
     """Recall and mean average precision (`metrics.json`)."""
 

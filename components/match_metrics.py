@@ -1,18 +1,39 @@
 """TFMA metrics of pairs that TFMA has not itself; its configuration names them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from tensorflow_model_analysis.metrics import (
-    binary_confusion_matrices,
-    calibration_histogram,
-    metric_types,
-    metric_util,
-)
+from tensorflow_model_analysis.metrics import binary_confusion_matrices, metric_types
+
+from components import derived_metrics
 
 _THRESHOLDS = 10_000
-_BINS = 10
+
+
+class EqualErrorRate(metric_types.Metric):
+    """Where as many pairs of different dogs are let pass as pairs of one dog are missed.
+
+    Of 10,000 thresholds the one where both rates are nearest, and of both the mean.
+    """
+
+    def __init__(self, name: str = "equal_error_rate"):
+        matrices = binary_confusion_matrices.binary_confusion_matrices
+        rate = derived_metrics.of(_equal_error_rate, matrices, num_thresholds=_THRESHOLDS)
+        super().__init__(rate, name=name)
+
+
+class ExpectedCalibrationError(metric_types.Metric):
+    """How far probabilities are from what is observed, over ten bins of equal width.
+
+    (Naeini et al., 2015.)
+    """
+
+    def __init__(self, name: str = "expected_calibration_error"):
+        super().__init__(derived_metrics.calibration_error(), name=name)
+
+
+metric_types.register_metric(EqualErrorRate)
+metric_types.register_metric(ExpectedCalibrationError)
 
 
 def _equal_error_rate(matrices: Any) -> float:
@@ -23,60 +44,3 @@ def _equal_error_rate(matrices: Any) -> float:
     misses = missed / np.maximum(missed + found, 1e-12)
     nearest = int(np.abs(alarms - misses).argmin())
     return float(alarms[nearest] + misses[nearest]) / 2
-
-
-def _calibration_error(histogram: Any) -> float:
-    weight = sum(bucket.weighted_examples for bucket in histogram)
-    off = sum(abs(bin_.weighted_labels - bin_.weighted_predictions) for bin_ in histogram)
-    return float(off / weight) if weight else float("nan")
-
-
-def _of(value: Callable[[Any], float], source: Callable[..., Any], **told: int) -> Any:
-    """How TFMA computes a metric that is a function of another computation, `source`.
-
-    TFMA hands over what the inner function's arguments name.
-    """
-
-    def computations(
-        name: str,
-        eval_config: Any = None,
-        model_name: str = "",
-        output_name: str = "",
-        example_weighted: bool = False,
-    ) -> metric_types.MetricComputations:
-        place: dict[str, Any] = {"model_name": model_name, "output_name": output_name}
-        place["example_weighted"] = example_weighted
-        before = source(eval_config=eval_config, **told, **place)
-        key, taken = metric_types.MetricKey(name=name, **place), before[-1].keys[-1]
-        own = metric_types.DerivedMetricComputation(
-            keys=[key], result=lambda metrics: {key: value(metrics[taken])}
-        )
-        return [*before, own]
-
-    return metric_util.merge_per_key_computations(computations)
-
-
-class EqualErrorRate(metric_types.Metric):
-    """Where as many pairs of different dogs are let pass as pairs of one dog are missed.
-
-    Over 10,000 thresholds; the mean of both rates where they are nearest. (ISO/IEC 19795-1)
-    """
-
-    def __init__(self, name: str = "equal_error_rate"):
-        matrices = binary_confusion_matrices.binary_confusion_matrices
-        super().__init__(_of(_equal_error_rate, matrices, num_thresholds=_THRESHOLDS), name=name)
-
-
-class ExpectedCalibrationError(metric_types.Metric):
-    """How far the probability is from the share of pairs of one dog, over ten bins of it.
-
-    (Guo et al., 2017, arXiv:1706.04599.)
-    """
-
-    def __init__(self, name: str = "expected_calibration_error"):
-        histogram = calibration_histogram.calibration_histogram
-        super().__init__(_of(_calibration_error, histogram, num_buckets=_BINS), name=name)
-
-
-metric_types.register_metric(EqualErrorRate)
-metric_types.register_metric(ExpectedCalibrationError)

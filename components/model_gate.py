@@ -4,8 +4,8 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
@@ -31,6 +31,7 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
     photos: InputArtifact[standard_artifacts.Examples] = None,
     pairs: InputArtifact[standard_artifacts.Examples] = None,
     teacher_evaluation: InputArtifact[standard_artifacts.ModelEvaluation] = None,
+    baselines: InputArtifact[artifacts.BreedBaselines] = None,
     retrieval: InputArtifact[artifacts.RetrievalMetrics] = None,
 ) -> None:
     """Applies every rule to the metrics.
@@ -44,16 +45,17 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
       code: digest of the code, for the cache.
       photos: read: of a breed model, what it was evaluated on: a refusal names the worst of them.
       pairs: read: of a match model, likewise.
-      teacher_evaluation: read: its teacher's TFMA evaluation, where it has one.
+      teacher_evaluation: read: a TFMA evaluation against its teacher, where it has one.
+      baselines: read: BreedBaselines' figures, for breed.
       retrieval: read: the RetrievalEvaluator's figures, for match.
     """
     del code
     metrics = evaluation_metrics(evaluation.uri)
     if teacher_evaluation:
-        teacher = evaluation_metrics(teacher_evaluation.uri)
-        metrics |= {f"teacher.{name}": value for name, value in teacher.items() if "." not in name}
-    if retrieval:
-        metrics |= retrieval_metrics(retrieval.uri)
+        metrics |= of_teacher(evaluation_metrics(teacher_evaluation.uri))
+    for measured in (retrieval, baselines):
+        if measured:
+            metrics |= figures_by_name(measured.uri)
     slices = evaluation_slices(evaluation.uri)
     results = [judge(Rule(**rule), metrics, slices) for rule in json.loads(rules)]
     shown: dict[str, list[str]] = {}  # by slice: several rules may fail in one
@@ -193,14 +195,21 @@ _NAMES = {
     "equal_error_rate": "equal_error_rate",
     "expected_calibration_error": "ece",
     "flip_rate_diff": "flip_rate",  # TFMA calls what compares two models a difference
+    "macro_f1": "macro_f1",
+    "cosine_similarity_diff": "cosine",
+    "disagreement_diff": "disagreement",
+    "precision": "precision",
+    "recall": "recall",
     "example_count": "examples",
 }
+_CLASS = "classId:"  # how TFMA names the figures of one label
 
 
 def evaluation_metrics(uri: str) -> dict[str, float]:
     """The figures of a TFMA evaluation: `top1`, or `auc_hard` for the slice hard of a pair set.
 
-    Those of the baseline are named `baseline.top1`.
+    Those of the baseline are named `baseline.top1`, the ends of a 95 % interval, where one was
+    computed, `top1_low` and `top1_high`.
     """
     flat: dict[str, float] = {}
     for name, values in evaluation_slices(uri).items():
@@ -210,21 +219,51 @@ def evaluation_metrics(uri: str) -> dict[str, float]:
     return flat
 
 
+def of_teacher(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Of an evaluation whose baseline is the teacher: `teacher.top1`, and how far both agree."""
+    found = {
+        f"teacher.{name.removeprefix('baseline.')}": value
+        for name, value in metrics.items()
+        if name.startswith("baseline.")
+    }
+    compared = {"cosine": "cosine_to_teacher", "disagreement": "disagreement"}
+    return found | {told: metrics[name] for name, told in compared.items() if name in metrics}
+
+
 def evaluation_slices(uri: str) -> dict[str, dict[str, float]]:
     """The figures of every slice of a TFMA evaluation, by its name.
 
     Returns:
       {"source:stanford": {"top1": …, "baseline.top1": …}}; the whole is named "".
     """
+    return _by_model(uri, _by_slice)
+
+
+def evaluation_breeds(uri: str) -> dict[int, dict[str, float]]:
+    """The figures of every breed of a TFMA evaluation, over all photos, by its label.
+
+    Returns:
+      {7: {"precision": …, "recall": …, "baseline.precision": …}}; a breed that is never said has no
+      precision, and one without photos no recall.
+    """
+    return _by_model(uri, _by_breed)
+
+
+_Key = TypeVar("_Key")
+_Figures = dict[_Key, dict[str, float]]
+
+
+def _by_model(uri: str, figures: Callable[[Sequence[Any]], _Figures[_Key]]) -> _Figures[_Key]:
+    """The candidate's figures, and beside them the baseline's."""
     import tensorflow_model_analysis as tfma
 
     # TFMA drops the name of a model that is alone.
     alone = tfma.load_eval_result(uri, model_name="")
     if len(alone.config.model_specs) == 1:
-        return _by_slice(alone.slicing_metrics)
-    found = _by_slice(tfma.load_eval_result(uri, model_name="candidate").slicing_metrics)
+        return figures(alone.slicing_metrics)
+    found = figures(tfma.load_eval_result(uri, model_name="candidate").slicing_metrics)
     baseline = tfma.load_eval_result(uri, model_name="baseline").slicing_metrics
-    for name, values in _by_slice(baseline).items():
+    for name, values in figures(baseline).items():
         told = {f"baseline.{metric}": value for metric, value in values.items()}
         found[name] = found.get(name, {}) | told
     return found
@@ -232,19 +271,35 @@ def evaluation_slices(uri: str) -> dict[str, dict[str, float]]:
 
 def _by_slice(slices: Sequence[Any]) -> dict[str, dict[str, float]]:
     return {
-        ":".join(map(str, key[0])) if key else "": {
-            _NAMES[metric]: float(value["doubleValue"])
-            for names in outputs.values()
-            for values in names.values()
-            for metric, value in values.items()
-            if metric in _NAMES and "doubleValue" in value
-        }
+        ":".join(map(str, key[0])) if key else "": _numbers(outputs[""][""])
         for key, outputs in slices
     }
 
 
-def retrieval_metrics(uri: str) -> dict[str, float]:
-    """The RetrievalEvaluator's figures: `recall@1`, and `untrained.recall@1` and so on."""
+def _by_breed(slices: Sequence[Any]) -> dict[int, dict[str, float]]:
+    return {
+        int(name.removeprefix(_CLASS)): _numbers(values)
+        for key, outputs in slices
+        for name, values in outputs[""].items()
+        if not key and name.startswith(_CLASS)
+    }
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """TFMA's values under our names, with the ends of their intervals."""
+    found: dict[str, float] = {}
+    for name, value in ((_NAMES[name], values[name]) for name in values if name in _NAMES):
+        if "doubleValue" in value:
+            found[name] = float(value["doubleValue"])
+        elif bounded := value.get("boundedValue"):
+            found[name] = float(bounded["value"])
+            found[f"{name}_low"] = float(bounded["lowerBound"])
+            found[f"{name}_high"] = float(bounded["upperBound"])
+    return found
+
+
+def figures_by_name(uri: str) -> dict[str, float]:
+    """What an own evaluation measured: `recall@1`, and `untrained.recall@1` and so on."""
     with fileio.open(os.path.join(uri, "metrics.json")) as file:
         results = json.loads(file.read())
     return {

@@ -18,7 +18,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
-from components import artifacts
+from components import artifacts, colours
 from models import calibration
 from models import examples as features
 from models.progress import Rate
@@ -60,7 +60,7 @@ def PairScores(  # noqa: N802 - TFX names the node after the function
     encoders = {
         "model": _served(model),
         "untrained": _untrained(backbone, image_size, start_weights and start_weights.uri),
-        "histogram": histograms,
+        "histogram": colours.histograms,
         **({"baseline": _served(baseline)} if baseline else {}),
     }
     photos = [features.encoded_image(data) for _, data in records]
@@ -117,22 +117,6 @@ def _untrained(backbone: str, image_size: int, weights: str | None) -> Encoder:
         return encoder(tf.stack(images), training=False).numpy()
 
     return encode
-
-
-def histograms(photos: Sequence[bytes]) -> np.ndarray:
-    """Colour histograms of encoded photos, the encoder that knows nothing of dogs.
-
-    Returns:
-      float32 [N, 512], eight bins a channel; the roots of the shares, so that a cosine is the
-      Bhattacharyya coefficient (Swain and Ballard, 1991).
-    """
-    from models import pixels
-
-    shares = []
-    for photo in photos:
-        bins = (pixels.decode(photo) >> 5).reshape(-1, 3).astype(int) @ np.array([64, 8, 1])
-        shares.append(np.bincount(bins, minlength=512) / len(bins))
-    return np.sqrt(np.array(shares, np.float32))
 
 
 def embed(photos: Sequence[bytes], encode: Encoder, name: str) -> np.ndarray:

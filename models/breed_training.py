@@ -273,6 +273,7 @@ def _finish(
     exported = export.BreedExport(served, side, breeds)
     exported.save(job.serving)
     exported.check(job.serving, job.val)
+    export.tell_training(job.serving, [breeds[label] for label in labels_of(job)])
     if "student" in history:
         representative = _photos(job.train, side, _REPRESENTATIVE)[0]
         val = _photos(job.val, side, _REPRESENTATIVE)[0]

@@ -48,8 +48,14 @@ PAIR_BRIGHTNESS = "pair/brightness"
 PAIR_SCORE = "pair/score"
 PAIR_BASELINE_SCORE = "pair/baseline_score"
 
+# What an evaluation of photos is sliced by; no record holds it.
+SIZE_BUCKET = "size"
+BRIGHTNESS_BUCKET = "brightness"
+RARITY_BUCKET = "rarity"
+
 # What evaluations are sliced by; a bucket begins with its bound.
 SIDES = (256, 512, 1024)  # of the original's longer side, pixels
+PHOTOS = (1, 20, 100)  # of a breed in training
 LIGHT = {"dark": 0.3, "middle": 0.7, "bright": float("inf")}  # mean brightness below
 
 Value = str | bytes | int | float | Sequence[Any]
@@ -170,8 +176,17 @@ def facts(example: bytes) -> Facts:
 
 def size_bucket(side: int) -> str:
     """The bucket of an original's longer side: "<256", "256-511", "512-1023", "1024+"."""
-    low = max((bound for bound in SIDES if bound <= side), default=0)
-    high = min((bound for bound in SIDES if bound > side), default=0)
+    return _bucket(side, SIDES)
+
+
+def rarity_bucket(photos: int) -> str:
+    """The bucket of how many photos a breed has in training: "<1", "1-19", "20-99", "100+"."""
+    return _bucket(photos, PHOTOS)
+
+
+def _bucket(number: int, bounds: Sequence[int]) -> str:
+    low = max((bound for bound in bounds if bound <= number), default=0)
+    high = min((bound for bound in bounds if bound > number), default=0)
     return f"<{high}" if not low else f"{low}-{high - 1}" if high else f"{low}+"
 
 

@@ -4,8 +4,11 @@ Every signature that takes encoded photos works through its batch in chunks, so 
 bounded however many rows a caller sends (TFMA sends up to 1,000).
 """
 
+import collections
 import itertools
-from collections.abc import Callable, Sequence
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,6 +21,8 @@ CHUNK = 32
 CHECKED = 16  # photos that a saved model is asked about again
 TOLERANCE = 1e-3  # of a probability, or of a coordinate of a unit vector
 STRINGS = tf.TensorSpec([None], tf.string)
+# Beside a SavedModel, where TensorFlow Serving leaves it alone: breed -> photos in training.
+TRAINED_ON = os.path.join("assets.extra", "training_photos.json")
 PAIR = {"image_a": "image_a/encoded", "image_b": "image_b/encoded"}
 
 
@@ -141,6 +146,29 @@ class BreedExport(_Exported):
             "logits": logits.get_concrete_function(images),
         }
         self._save(folder, signatures)
+
+
+def tell_training(folder: str, breeds: Iterable[str]) -> None:
+    """Writes beside a SavedModel how many photos of each breed it was trained on.
+
+    Args:
+      folder: the SavedModel's.
+      breeds: that of every training photo.
+    """
+    path = os.path.join(folder, TRAINED_ON)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with tf.io.gfile.GFile(path, "w") as file:
+        json.dump(collections.Counter(breeds), file, indent=1, sort_keys=True)
+
+
+def training_photos(folder: str) -> Mapping[str, int] | None:
+    """What `tell_training` wrote, None where it wrote nothing."""
+    path = os.path.join(folder, TRAINED_ON)
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path) as file:
+        photos: dict[str, int] = json.load(file)
+    return photos
 
 
 class MatchExport(_Exported):

@@ -11,6 +11,12 @@ from components.ledger_checks import Bounds
 from components.model_gate import Rule
 from models import examples
 
+_INTERVALS = """
+options {
+  compute_confidence_intervals { value: true }
+  confidence_intervals { method: JACKKNIFE }
+}
+"""
 SLICES = (examples.PAIR_SOURCE, examples.PAIR_SIZE, examples.PAIR_BRIGHTNESS)
 
 
@@ -24,6 +30,8 @@ def _served(metric: str, margin: float, **more: Any) -> Rule:
 RULES = {
     "breed": (
         Rule("floor", "top1", bound=0.60),
+        Rule("better than the commonest breed", "top1", reference="majority.top1"),
+        Rule("better than colours", "top1", reference="histogram.top1"),
         Rule("near its teacher", "top1", reference="teacher.top1", margin=0.10),
         _served("top1", 0.05, slices=(examples.SOURCE,), slice_margin=0.15),
     ),
@@ -80,21 +88,39 @@ def ceilings(model: str) -> str:
     return json.dumps(CEILINGS[model])
 
 
-def breed_eval_config(baseline: bool) -> tfma.EvalConfig:
-    """Breed: top-1, top-5 and log-loss, overall, by breed and by source."""
+def breed_eval_config(baseline: bool, teacher: bool = False, code: str = "") -> tfma.EvalConfig:
+    """Breed: how often right, how sure, and which breeds for which, by kind of photo.
+
+    Args:
+      baseline: a second model is measured beside the candidate.
+      teacher: that is the candidate's teacher: the two are compared with each other. Else a gate
+        reads the figures, with their intervals.
+      code: digest of the project's part of the evaluation, for the cache.
+    """
     spec = f'label_key: "{examples.LABEL}" signature_name: "serving_default"'
+    own = "components.breed_metrics"
+    slices = (examples.BREED, examples.SOURCE, examples.SIZE_BUCKET, examples.BRIGHTNESS_BUCKET,
+              examples.RARITY_BUCKET)  # fmt: skip
+    compared = ("CosineSimilarity", "Disagreement") if teacher else ()
     return text_format.Parse(
         f"""
         {_model_specs(spec, spec, baseline)}
         slicing_specs {{}}
-        slicing_specs {{ feature_keys: "{examples.BREED}" }}
-        slicing_specs {{ feature_keys: "{examples.SOURCE}" }}
+        {"".join(f'slicing_specs {{ feature_keys: "{feature}" }}' for feature in slices)}
         metrics_specs {{
           metrics {{ class_name: "ExampleCount" }}
           metrics {{ class_name: "SparseCategoricalAccuracy" }}
           metrics {{ class_name: "SparseTopKCategoricalAccuracy" config: '"k": 5' }}
           metrics {{ class_name: "SparseCategoricalCrossentropy" }}
+          metrics {{ class_name: "MultiClassConfusionMatrixPlot" }}
+          metrics {{ class_name: "MacroF1" module: "{own}" config: '"code": "{code}"' }}
+          metrics {{ class_name: "PrecisionByBreed" module: "{own}" }}
+          metrics {{ class_name: "RecallByBreed" module: "{own}" }}
+          metrics {{ class_name: "TopCalibrationError" module: "{own}" }}
+          metrics {{ class_name: "TopCalibrationPlot" module: "{own}" }}
+          {"".join(f'metrics {{ class_name: "{name}" module: "{own}" }}' for name in compared)}
         }}
+        {"" if teacher else _INTERVALS}
         """,
         tfma.EvalConfig(),
     )

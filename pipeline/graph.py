@@ -12,6 +12,7 @@ from tfx import v1 as tfx
 from tfx.types import BaseChannel
 
 from components import data_gate, dataset, digests, statistics_checks
+from components.breed_baselines import BreedBaselines
 from components.data_gate import DataGate
 from components.dataset_importer import DatasetImporter
 from components.filtered_retrieval import FilteredRetrieval
@@ -294,18 +295,27 @@ class _Graph:
             **self.student(),
         ).outputs["model"]
         baseline = self.baseline("breed", "Trainer_breed_student")
-        judged = {"Evaluator_breed_teacher": (teacher, None)}
-        judged["Evaluator_breed_student"] = (student, baseline)
-        for node_id, (model, served) in judged.items():
-            evaluator = tfx.components.Evaluator(
-                examples=records,
-                model=model,
-                baseline_model=served,
-                example_splits=["test"],
-                eval_config=gates.breed_eval_config(served is not None),
+        code = digests.of_text(_code("components.breed_slices"), _code("components.breed_metrics"))
+        for node_id, beside in (
+            ("Evaluator_breed_teacher", teacher),
+            ("Evaluator_breed_student", baseline),
+        ):
+            self.add(
+                tfx.components.Evaluator(
+                    examples=records,
+                    model=student,
+                    baseline_model=beside,
+                    example_splits=["test"],
+                    eval_config=gates.breed_eval_config(
+                        beside is not None, teacher=beside is teacher, code=code
+                    ),
+                    module_path="components.breed_slices",
+                ),
+                node_id,
             )
-            evaluator.add_upstream_node(self.nodes["DataGate"])  # a teacher may be there before it
-            self.add(evaluator, node_id)
+        baselines = BreedBaselines(examples=records, code=_code("components.breed_baselines"))
+        baselines.add_upstream_node(self.nodes["DataGate"])
+        self.add(baselines)
         self.ship(
             "breed",
             student,
@@ -313,6 +323,7 @@ class _Graph:
             photos=records,
             evaluation=self.output("Evaluator_breed_student", "evaluation"),
             teacher_evaluation=self.output("Evaluator_breed_teacher", "evaluation"),
+            baselines=self.output("BreedBaselines", "metrics"),
         )
 
     def student(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from models import tracking
 from pipeline.command_line import typed
 from pipeline.settings import Settings
 
-_BREED = ("top1", "top5", "log_loss", "examples", "agreement", "ms", "MB")
+_BREED = ("top1", "top5", "macro_f1", "log_loss", "ece", "examples", "agreement", "ms", "MB")
 _MATCH = ("recall@1", "recall@5", "mAP", "auc_all", "auc_hard", "gallery", "probes")
 
 

@@ -20,6 +20,7 @@ from pipeline import gates
 from pipeline.metadata import Store
 
 BREEDS = "schema/breeds.csv"
+SLICES = "components.breed_slices"
 
 
 class Judge:
@@ -43,9 +44,10 @@ class Judge:
         model = self._artifact(Model)
         export.BreedExport(net, side, names).save(os.path.join(model.uri, "Format-Serving"))
         records = self._made("ImageExampleGen_cropped", "examples", Examples)
-        evaluation = self._evaluated(records, model, base, gates.breed_eval_config(True), "")
+        evaluation = self._evaluated(records, model, base, gates.breed_eval_config(True), SLICES)
         teacher = self._made("Evaluator_breed_teacher", "evaluation", ModelEvaluation)
-        given = {"photos": records, "teacher_evaluation": teacher}
+        baselines = self._made("BreedBaselines", "metrics", artifacts.BreedBaselines)
+        given = {"photos": records, "teacher_evaluation": teacher, "baselines": baselines}
         return self._refused("breed", model, evaluation, given)
 
     def match(self, change: Callable[[Any], None], scale: float, offset: float) -> dict[str, str]:

@@ -37,7 +37,9 @@ MATCH_NODES = {
     "Trainer_match", "PairScores", "Evaluator_match", "FilteredRetrieval", "ReplayCheck_match",
     *RETRIEVAL_NODES,
 }  # fmt: skip
-EVERY_NODE = DATA_NODES | SCHEMAS | BREED_NODES | MATCH_NODES
+# It reads the cropped view alone, and no model.
+BASELINES = {"BreedBaselines"}
+EVERY_NODE = DATA_NODES | SCHEMAS | BASELINES | BREED_NODES | MATCH_NODES
 
 
 class Project:

@@ -163,7 +163,7 @@ def test_retrieval_figures_are_named_by_their_encoder(tmp_path):
     results = {"model": {"recall@1": 0.7, "mAP": 0.6}, "untrained": {"recall@1": 0.4}}
     (tmp_path / "metrics.json").write_text(json.dumps(results))
 
-    assert model_gate.retrieval_metrics(str(tmp_path)) == {
+    assert model_gate.figures_by_name(str(tmp_path)) == {
         "recall@1": 0.7,
         "mAP": 0.6,
         "untrained.recall@1": 0.4,

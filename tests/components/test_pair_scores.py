@@ -1,8 +1,4 @@
-import io
-
 import numpy as np
-import pytest
-from PIL import Image
 
 from components import pair_scores
 
@@ -121,47 +117,3 @@ def test_negatives_are_split_by_whether_both_dogs_are_of_one_known_breed():
     of_others = {pair for pair, kinds in found.items() if "other_breed" in kinds}
     assert of_one_breed == {(0, 1), (0, 2), (1, 2)}  # the positive is in both
     assert of_others == set(found) - {(0, 2), (1, 2)}
-
-
-def test_a_colour_histogram_by_hand():
-    # Half of the photo black, half white: two bins of a half each, whose roots have length 1.
-    image = np.zeros((8, 8, 3), np.uint8)
-    image[4:] = 255
-
-    black, both = pair_scores.histograms([png(image * 0), png(image)])
-
-    assert np.flatnonzero(both).tolist() == [0, 511]
-    assert both @ both == pytest.approx(1)
-    assert black @ both == pytest.approx(0.5**0.5)
-
-
-def png(image: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(("scale", "offset"), [(20.0, -10.0), (8.0, -2.0), (1.0, -2.0)])
-def test_the_shipped_threshold_is_the_cosine_of_an_even_chance(scale, offset):
-    def score(a, b):
-        return 1 / (1 + np.exp(-(scale * (a * b).sum(axis=1) + offset)))
-
-    found = pair_scores.threshold(score, 4)
-
-    even = -offset / scale
-    assert found == pytest.approx(even, abs=1e-3) if even <= 1 else found == np.inf
-
-
-def test_embed_goes_through_all_photos_in_batches_and_in_order():
-    photos = [bytes([number]) for number in range(150)]
-    batches = []
-
-    def encode(batch):
-        batches.append(len(batch))
-        return np.array([[data[0]] for data in batch], np.float32)
-
-    embeddings = pair_scores.embed(photos, encode, "test")
-
-    assert embeddings[:, 0].tolist() == list(range(150))
-    assert sum(batches) == 150
-    assert max(batches) <= 64

@@ -142,6 +142,14 @@ def test_buckets_of_the_side(side, bucket):
 
 
 @pytest.mark.parametrize(
+    ("photos", "bucket"),
+    [(0, "<1"), (1, "1-19"), (19, "1-19"), (20, "20-99"), (99, "20-99"), (100, "100+")],
+)
+def test_buckets_of_a_breeds_training_photos(photos, bucket):
+    assert examples.rarity_bucket(photos) == bucket
+
+
+@pytest.mark.parametrize(
     ("brightness", "bucket"), [(0.0, "dark"), (0.3, "middle"), (0.7, "bright"), (1.0, "bright")]
 )
 def test_buckets_of_the_brightness(brightness, bucket):

@@ -99,6 +99,14 @@ def test_match_has_the_signatures_of_its_contract_and_score(match_model):
     }
 
 
+def test_a_model_tells_how_many_photos_of_each_breed_it_was_trained_on(tmp_path):
+    assert export.training_photos(str(tmp_path)) is None
+
+    export.tell_training(str(tmp_path), ["pug", "beagle", "pug"])
+
+    assert export.training_photos(str(tmp_path)) == {"pug": 2, "beagle": 1}
+
+
 def test_classify_gives_the_five_likeliest_breeds_in_order(breed_model, photos):
     classes, probabilities = classified(breed_model, photos)
 

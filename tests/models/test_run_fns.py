@@ -131,6 +131,14 @@ def test_the_student_tells_how_it_compares_with_its_teacher_and_on_a_phone(stude
     assert (student / "Format-Serving" / "model.tflite").exists()
 
 
+def test_breed_models_tell_what_they_were_trained_on(teacher, student):
+    breeds = vocabulary.read(VOCABULARY).breeds
+
+    for folder in (teacher, student):
+        told = export.training_photos(str(folder / "Format-Serving"))
+        assert told == {breeds[label]: 16 for label in LABELS}
+
+
 def start_of(teacher, tmp_path):
     """The weights of a teacher's backbone, as start weights."""
     base = tmp_path / "start"

@@ -85,6 +85,31 @@ def test_every_custom_node_and_trainer_carries_a_digest_of_its_code(nodes):
             assert len(parameter(node, "code")) == 64, name
 
 
+def test_the_breed_evaluators_carry_a_digest_of_their_code_in_a_metric(nodes):
+    for name in ("Evaluator_breed_teacher", "Evaluator_breed_student"):
+        config = json.loads(parameter(nodes[name], "eval_config"))
+        found = {metric["class_name"]: metric for metric in config["metrics_specs"][0]["metrics"]}
+        assert len(json.loads("{" + found["MacroF1"]["config"] + "}")["code"]) == 64
+
+
+def test_the_student_is_judged_beside_its_teacher_and_beside_what_serves(tmp_path):
+    pushed = {"breed": [Pushed("10", "another", str(tmp_path))]}
+    nodes = compiled(with_inputs(baselines=pushed))
+
+    assert producer(nodes, "Evaluator_breed_teacher", "model") == "Trainer_breed_student"
+    assert producer(nodes, "Evaluator_breed_teacher", "baseline_model") == "Trainer_breed_teacher"
+    assert producer(nodes, "Evaluator_breed_student", "model") == "Trainer_breed_student"
+    assert producer(nodes, "Evaluator_breed_student", "baseline_model") == "Baseline_breed"
+    assert producer(nodes, "ModelGate_breed", "baselines") == "BreedBaselines"
+
+
+@pytest.mark.parametrize("module", ["breed_baselines", "breed_slices", "breed_metrics"])
+def test_an_edit_of_match_does_not_judge_the_breed_model_anew(module):
+    read = digests._closure(f"components.{module}")
+
+    assert not {"components.pair_scores", "models.match", "models.calibration"} & read
+
+
 def test_the_breed_trainers_and_no_other_are_told_how_photos_are_changed():
     nodes = compiled(dataclasses.replace(SETTINGS, augment="standard", mix="both"))
 
@@ -307,7 +332,7 @@ def test_a_teacher_from_elsewhere_takes_the_place_of_the_one_that_is_trained():
 
     assert "Trainer_breed_teacher" not in nodes
     assert producer(nodes, "Trainer_breed_student", "base_model") == "Teacher"
-    assert producer(nodes, "Evaluator_breed_teacher", "model") == "Teacher"
+    assert producer(nodes, "Evaluator_breed_teacher", "baseline_model") == "Teacher"
 
 
 def test_a_student_sees_two_thirds_of_the_side_and_starts_from_its_teacher(nodes):
