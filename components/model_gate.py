@@ -15,6 +15,7 @@ from tfx.utils import path_utils
 
 from components import artifacts, worst_examples
 from models import examples
+from models.job import HISTORY
 
 VERDICT = "verdict.json"
 LEAST = 20  # examples of a slice that is judged
@@ -32,6 +33,7 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
     pairs: InputArtifact[standard_artifacts.Examples] = None,
     teacher_evaluation: InputArtifact[standard_artifacts.ModelEvaluation] = None,
     baselines: InputArtifact[artifacts.BreedBaselines] = None,
+    training: InputArtifact[standard_artifacts.ModelRun] = None,
     retrieval: InputArtifact[artifacts.RetrievalMetrics] = None,
 ) -> None:
     """Applies every rule to the metrics.
@@ -39,7 +41,8 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
     Args:
       model: read: the model that is judged.
       evaluation: read: its TFMA evaluation, a baseline's with it.
-      blessing: written: BLESSED or NOT_BLESSED, and `verdict.json` with every rule and metric.
+      blessing: written: BLESSED or NOT_BLESSED, and `verdict.json` with every rule and metric, by
+        slice and by label too.
       rules: JSON list of `Rule`.
       bless_anyway: why the model is blessed whatever the rules say, "" when it is not.
       code: digest of the code, for the cache.
@@ -47,6 +50,7 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
       pairs: read: of a match model, likewise.
       teacher_evaluation: read: a TFMA evaluation against its teacher, where it has one.
       baselines: read: BreedBaselines' figures, for breed.
+      training: read: what the student's trainer told of its teacher, for breed.
       retrieval: read: the RetrievalEvaluator's figures, for match.
     """
     del code
@@ -56,6 +60,8 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
     for measured in (retrieval, baselines):
         if measured:
             metrics |= figures_by_name(measured.uri)
+    if training:
+        metrics |= _beside_teacher(training.uri)
     slices = evaluation_slices(evaluation.uri)
     results = [judge(Rule(**rule), metrics, slices) for rule in json.loads(rules)]
     shown: dict[str, list[str]] = {}  # by slice: several rules may fail in one
@@ -70,7 +76,11 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
         "passed": passed,
         "blessed_anyway": "" if passed else bless_anyway,
         "rules": results,
-        "metrics": {name: _plain(value) for name, value in metrics.items()},
+        "metrics": _plain_all(metrics),
+        "slices": {name: _plain_all(values) for name, values in slices.items()},
+        "breeds": {
+            label: _plain_all(values) for label, values in evaluation_breeds(evaluation.uri).items()
+        },
     }
     with fileio.open(os.path.join(blessing.uri, VERDICT), "w") as file:
         file.write(json.dumps(verdict, indent=1, allow_nan=False))
@@ -105,7 +115,7 @@ class Rule:
       margin: how much worse than the reference is still good.
       at_most: the metric must be `bound` at most: less is better.
       optional: the reference may be missing, because there is no such model yet; then any number
-        passes.
+        passes. Without a reference it is the metric that compares, and may be missing.
       slices: features by which photos are sliced, in each slice of which the rule must hold too,
         where the slice has `LEAST` examples; against the reference of the same slice, unless that
         is no number: a slice without any pair of one dog has no ROC curve.
@@ -169,6 +179,8 @@ def _judge(rule: Rule, metrics: Mapping[str, float], margin: float) -> dict[str,
     if rule.reference is not None and rule.reference not in metrics:
         reason = f"{rule.metric} {value:.3f}, and no {rule.reference} to compare with"
         return result | {"passed": rule.optional and not math.isnan(value), "reason": reason}
+    if rule.reference is None and rule.optional and rule.metric not in metrics:
+        return result | {"passed": True, "reason": f"no {rule.metric}: nothing to compare with"}
     sign = 1 if rule.at_most else -1
     bound = rule.bound if rule.reference is None else metrics[rule.reference] + sign * margin
     assert bound is not None, f"rule {rule.name} needs a bound or a reference"
@@ -183,6 +195,10 @@ def _judge(rule: Rule, metrics: Mapping[str, float], margin: float) -> dict[str,
 def _plain(value: float | None) -> float | None:
     """A number that JSON has, None for what it has not."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def _plain_all(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _plain(value) for name, value in values.items()}
 
 
 _NAMES = {
@@ -296,6 +312,12 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
             found[f"{name}_low"] = float(bounded["lowerBound"])
             found[f"{name}_high"] = float(bounded["upperBound"])
     return found
+
+
+def _beside_teacher(uri: str) -> dict[str, float]:
+    """What a student's trainer measured: how long both take for one photo, as a ratio."""
+    with fileio.open(os.path.join(uri, HISTORY)) as file:
+        return {"latency_ratio": json.loads(file.read())["student"]["latency_ratio"]}
 
 
 def figures_by_name(uri: str) -> dict[str, float]:

@@ -7,6 +7,7 @@ Grother and Ngan, NIST IR 8009, 2014.)
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ DRAWS = 100  # of the gallery; fewer where `SEARCHES` are enough
 SEARCHES = 100_000
 SIZES = (10, 30, 100, 300, 1000, 3000, 10_000)
 PHOTOS = (1, 2, 3, 5)
+_RESAMPLES = 1000
 _ROWS = 1024  # probes whose similarities are held at a time
 _TAIL = 1_000_000  # scores of other dogs that an extrapolation is drawn from
 
@@ -34,6 +36,7 @@ class Searches:
       mean, spread: of the scores of the other dogs, float [S].
       kept: the share of the other dogs that a filter lets through, float [S].
       tail: scores of other dogs, less the mean of their probe, over its spread; sorted float [T].
+      dog: whose photo the probe is, int [S].
     """
 
     sizes: Sequence[int]
@@ -44,11 +47,30 @@ class Searches:
     spread: np.ndarray
     kept: np.ndarray
     tail: np.ndarray
+    dog: np.ndarray
 
     def recall(self, k: int, size: int = -1) -> float:
         """The share of probes whose dog is among the first k, in a gallery of `sizes[size]`."""
-        hit = (self.before[size] < k) & np.isfinite(self.right)
+        hit = self._among(k, size)
         return float(hit.mean()) if hit.size else 0.0
+
+    def recall_interval(self, k: int) -> tuple[float, float]:
+        """The 95 % interval of a recall in the largest gallery, for other dogs of the same kind.
+
+        Bootstrap by dog, whose probes come and go together (Efron and Tibshirani, 1993).
+        """
+        hits, probes = np.bincount(self.dog, self._among(k)), np.bincount(self.dog)
+        hits, probes = hits[probes > 0], probes[probes > 0]
+        if not probes.size:
+            return math.nan, math.nan
+        equal = np.full(len(probes), 1 / len(probes))
+        times = np.random.default_rng(0).multinomial(len(probes), equal, size=_RESAMPLES)
+        low, high = np.percentile(times @ hits / (times @ probes), (2.5, 97.5))
+        return float(low), float(high)
+
+    def _among(self, k: int, size: int = -1) -> np.ndarray:
+        """Which probes have their dog among the first k: bool [S]."""
+        return np.asarray((self.before[size] < k) & np.isfinite(self.right))
 
     def median_rank(self) -> float:
         """The median place of the right dog, 1 is first; inf where it is left out too often."""
@@ -161,10 +183,9 @@ def search(
         for _ in range(draws)
         for part in _draw(embeddings, dog, photos, allowed, sizes, taken, random, shuffle)
     ]
-    joined = [np.concatenate([part[n] for part in parts], axis=-1) for n in range(6)]
-    before, right, best, mean, spread, kept = joined
-    tail = np.sort(np.concatenate([part[6] for part in parts]))
-    return Searches(sizes, before, right, best, mean, spread, kept, tail)
+    joined = [np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)]
+    before, right, best, mean, spread, kept, tail, whose = joined
+    return Searches(sizes, before, right, best, mean, spread, kept, np.sort(tail), whose)
 
 
 def _draw(
@@ -196,7 +217,7 @@ def _draw(
         scores = (embeddings[rows] @ templates[columns].T).astype(np.float64)
         if allowed is not None and seen is not None:
             scores[~(allowed[rows].astype(int) @ seen[columns].T.astype(int) > 0)] = -np.inf
-        yield _of(scores, where[dog[rows]], sizes, taken)
+        yield *_of(scores, where[dog[rows]], sizes, taken), dog[rows]
 
 
 def _of(scores: np.ndarray, place: np.ndarray, sizes: Sequence[int], taken: int) -> Any:

@@ -76,16 +76,18 @@ def measure(
       found: the searches, where they were made before.
 
     Returns:
-      recall@k: the share of probes whose dog is among the k nearest; median_rank: 1 is first. mAP:
-      every photo against all others. false_alarm: how often another dog reaches the shipped
-      threshold where the right one is not in the gallery; found: how often the right one is first
-      and reaches it where it is. `threshold` and `found_at_rate`: the cosine that keeps the wanted
-      false-alarm rate, and what is found with it. gallery: how many dogs; probes: how many a draw.
+      recall@k: the share of probes whose dog is among the k nearest, with the ends of its 95 %
+      interval, recall@k_low and recall@k_high; median_rank: 1 is first. mAP: every photo against
+      all others. false_alarm: how often another dog reaches the shipped threshold where the right
+      one is not in the gallery; found: how often the right one is first and reaches it where it
+      is. `threshold` and `found_at_rate`: the cosine that keeps the wanted false-alarm rate, and
+      what is found with it. gallery: how many dogs; probes: how many a draw.
     """
     found = found or retrieval.search(embeddings, dogs)
     threshold = found.threshold(rate)
     figures = {
         **{f"recall@{k}": found.recall(k) for k in retrieval.RANKS},
+        **_intervals(found),
         "median_rank": found.median_rank(),
         "mAP": match.mean_average_precision(embeddings, dogs),
         "threshold": threshold,
@@ -97,6 +99,15 @@ def measure(
         figures["false_alarm"] = found.false_alarm(shipped)
         figures["found"] = found.found(shipped)
     return _finite(figures)
+
+
+def _intervals(found: retrieval.Searches) -> dict[str, float]:
+    ends = {f"recall@{k}": found.recall_interval(k) for k in retrieval.RANKS}
+    return {
+        f"{name}_{end}": value
+        for name, both in ends.items()
+        for end, value in zip(("low", "high"), both, strict=True)
+    }
 
 
 def _finite(figures: Mapping[str, float]) -> dict[str, float]:

@@ -17,7 +17,13 @@ options {
   confidence_intervals { method: JACKKNIFE }
 }
 """
-SLICES = (examples.PAIR_SOURCE, examples.PAIR_SIZE, examples.PAIR_BRIGHTNESS)
+PHOTO_SLICES = (
+    examples.SOURCE,
+    examples.SIZE_BUCKET,
+    examples.BRIGHTNESS_BUCKET,
+    examples.RARITY_BUCKET,
+)
+PAIR_SLICES = (examples.PAIR_SOURCE, examples.PAIR_SIZE, examples.PAIR_BRIGHTNESS)
 
 
 def _served(metric: str, margin: float, **more: Any) -> Rule:
@@ -33,7 +39,17 @@ RULES = {
         Rule("better than the commonest breed", "top1", reference="majority.top1"),
         Rule("better than colours", "top1", reference="histogram.top1"),
         Rule("near its teacher", "top1", reference="teacher.top1", margin=0.10),
-        _served("top1", 0.05, slices=(examples.SOURCE,), slice_margin=0.15),
+        Rule("answers like its teacher", "cosine_to_teacher", bound=0.75),
+        Rule("agrees with its teacher", "disagreement", bound=0.25, at_most=True),
+        Rule("faster than its teacher", "latency_ratio", bound=0.90, at_most=True),
+        Rule("calibrated", "ece", bound=0.25, at_most=True),
+        Rule(
+            "not overconfident", "log_loss", reference="teacher.log_loss", margin=0.40, at_most=True
+        ),
+        _served("top1", 0.05, slices=PHOTO_SLICES, slice_margin=0.15),
+        _served("macro_f1", 0.05),
+        _served("log_loss", 0.20, at_most=True),
+        _served("ece", 0.10, at_most=True),
     ),
     "match": (
         Rule("floor", "auc_all", bound=0.75),
@@ -44,9 +60,10 @@ RULES = {
         Rule("calibrated", "ece_all", bound=0.20, at_most=True),
         _served("mAP", 0.05),
         _served("recall@1", 0.05),
-        _served("auc", 0.03, slices=SLICES, slice_margin=0.10),
+        _served("auc", 0.03, slices=PAIR_SLICES, slice_margin=0.10),
         _served("auc_hard", 0.08),
         _served("ece_all", 0.05, at_most=True),
+        Rule("steady", "flip_rate", bound=0.10, at_most=True, optional=True),
     ),
 }
 
@@ -99,14 +116,12 @@ def breed_eval_config(baseline: bool, teacher: bool = False, code: str = "") -> 
     """
     spec = f'label_key: "{examples.LABEL}" signature_name: "serving_default"'
     own = "components.breed_metrics"
-    slices = (examples.BREED, examples.SOURCE, examples.SIZE_BUCKET, examples.BRIGHTNESS_BUCKET,
-              examples.RARITY_BUCKET)  # fmt: skip
     compared = ("CosineSimilarity", "Disagreement") if teacher else ()
     return text_format.Parse(
         f"""
         {_model_specs(spec, spec, baseline)}
         slicing_specs {{}}
-        {"".join(f'slicing_specs {{ feature_keys: "{feature}" }}' for feature in slices)}
+        {_slices(examples.BREED, *PHOTO_SLICES)}
         metrics_specs {{
           metrics {{ class_name: "ExampleCount" }}
           metrics {{ class_name: "SparseCategoricalAccuracy" }}
@@ -140,10 +155,7 @@ def match_eval_config(baseline: bool) -> tfma.EvalConfig:
         f"""
         {_model_specs(candidate, served, baseline)}
         slicing_specs {{}}
-        slicing_specs {{ feature_keys: "{examples.PAIR_SET}" }}
-        slicing_specs {{ feature_keys: "{examples.PAIR_SOURCE}" }}
-        slicing_specs {{ feature_keys: "{examples.PAIR_SIZE}" }}
-        slicing_specs {{ feature_keys: "{examples.PAIR_BRIGHTNESS}" }}
+        {_slices(examples.PAIR_SET, *PAIR_SLICES)}
         metrics_specs {{
           metrics {{ class_name: "ExampleCount" }}
           example_weights {{ unweighted: true }}
@@ -166,6 +178,10 @@ def match_eval_config(baseline: bool) -> tfma.EvalConfig:
         """,
         tfma.EvalConfig(),
     )
+
+
+def _slices(*features: str) -> str:
+    return "".join(f'slicing_specs {{ feature_keys: "{feature}" }}' for feature in features)
 
 
 def _model_specs(candidate: str, served: str, baseline: bool) -> str:

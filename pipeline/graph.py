@@ -285,6 +285,7 @@ class _Graph:
 
     def breed(self) -> None:
         """Teacher, student, their evaluation, the gate and the push."""
+        settings = self.settings
         records = self.output("ImageExampleGen_cropped", "examples")
         teacher = self.teacher()
         student = self.trainer(
@@ -320,10 +321,17 @@ class _Graph:
             "breed",
             student,
             "Trainer_breed_student",
+            self.card(
+                "breed",
+                network=settings.student,
+                picture=f"{settings.student_size} px",
+                teacher=settings.backbone if self.inputs.teacher is None else "from elsewhere",
+            ),
             photos=records,
             evaluation=self.output("Evaluator_breed_student", "evaluation"),
             teacher_evaluation=self.output("Evaluator_breed_teacher", "evaluation"),
             baselines=self.output("BreedBaselines", "metrics"),
+            training=self.output("Trainer_breed_student", "model_run"),
         )
 
     def student(self) -> dict[str, Any]:
@@ -349,15 +357,16 @@ class _Graph:
 
     def match(self) -> None:
         """The Siamese model, its scores, both evaluations, the gate and the push."""
+        settings = self.settings
         weights = self.start_weights()
         teacher = self.output("Trainer_breed_teacher", "model")
-        warm = self.settings.match_start == "teacher"
+        warm = settings.match_start == "teacher"
         model = self.trainer(
             "match",
             "models.match_training.match_model",
             "individual",
             teacher if warm else weights or teacher,
-            loss=self.settings.match_loss,
+            loss=settings.match_loss,
         ).outputs["model"]
         baseline = self.baseline("match", "Trainer_match")
         optional = {"start_weights": weights, "baseline": baseline}
@@ -365,8 +374,8 @@ class _Graph:
             PairScores(
                 examples=self.output("ImageExampleGen_individual", "examples"),
                 model=model,
-                backbone=self.settings.backbone,
-                image_size=self.settings.image_size,
+                backbone=settings.backbone,
+                image_size=settings.image_size,
                 code=digests.of_text(  # the Evaluator reads what it writes, and has none
                     _code("components.pair_scores"), _code("components.match_metrics")
                 ),
@@ -387,7 +396,7 @@ class _Graph:
         self.add(
             RetrievalEvaluator(
                 embeddings=scores.outputs["embeddings"],
-                false_alarm_rate=self.settings.false_alarm_rate,
+                false_alarm_rate=settings.false_alarm_rate,
                 code=_code("components.retrieval_evaluator"),
             )
         )
@@ -404,6 +413,12 @@ class _Graph:
             "match",
             model,
             "Trainer_match",
+            self.card(
+                "match",
+                network=settings.backbone,
+                picture=f"{settings.image_size} px",
+                loss=settings.match_loss,
+            ),
             pairs=scores.outputs["pairs"],
             evaluation=self.output("Evaluator_match", "evaluation"),
             retrieval=self.output("RetrievalEvaluator", "metrics"),
@@ -422,7 +437,16 @@ class _Graph:
                 return self.add(importer, f"Baseline_{model}").outputs["result"]
         return None
 
-    def ship(self, model: str, channel: BaseChannel, trainer: str, **evaluations: Any) -> None:
+    def card(self, kind: str, **recipe: str) -> str:
+        """What a model's card tells of how it was trained, as the Pusher reads it."""
+        settings = self.settings
+        told = {**recipe, "epochs": settings.epochs, "seed": settings.seed}
+        facts = {"kind": kind, "recipe": told, "pretrained": settings.pretrained}
+        return json.dumps({**facts, "drawn": settings.data is None})
+
+    def ship(
+        self, model: str, channel: BaseChannel, trainer: str, card: str, **evaluations: Any
+    ) -> None:
         """The gate and the push of one model."""
         fingerprint = self.fingerprint(trainer)
         withdrawn = withdrawn_version(self.inputs.baselines.get(model, ()), fingerprint)
@@ -449,11 +473,15 @@ class _Graph:
                 model=channel,
                 model_blessing=blessing,
                 infra_blessing=self.add(replay, f"ReplayCheck_{model}").outputs["blessing"],
+                ledger=self.output("SplitAssigner", "splits"),
                 destination=self.settings.serving(model),
                 fingerprint=fingerprint,
                 data_version=dataset.version_of(self.inputs.digest),
                 withdrawn=withdrawn.version if withdrawn else "",
+                card=card,
+                breeds=self.inputs.vocabulary,
                 code=_code("components.pusher"),
+                **{key: evaluations[key] for key in ("retrieval",) if key in evaluations},
             ),
             f"Pusher_{model}",
         )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,19 @@ from typing import Any
 import numpy as np
 from google.protobuf import json_format
 from tfx.components.evaluator.executor import Executor
-from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation
+from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation, ModelRun
 
 from components import artifacts
 from components.model_gate import ModelGate
 from components.pair_scores import PairScores
 from components.retrieval_evaluator import RetrievalEvaluator
-from models import export, job, vocabulary
+from models import distillation, export, input_pipeline, job, mirror, vocabulary
 from pipeline import gates
 from pipeline.metadata import Store
 
 BREEDS = "schema/breeds.csv"
 SLICES = "components.breed_slices"
+Change = Callable[[Any], Any]  # of a network, in place, or for another one
 
 
 class Judge:
@@ -36,21 +38,46 @@ class Judge:
         self._nodes = self._store.nodes(self._store.runs()[-1])
         self._folder, self._number = folder, 0
 
-    def breed(self, change: Callable[[Any], None]) -> dict[str, str]:
-        """The rules that a changed student breaks, with their reasons."""
+    def breed(self, change: Change, served: Change | None = None) -> dict[str, Any]:
+        """The rules that a changed student breaks, with their results.
+
+        Args:
+          change: of the run's student, which is judged after it.
+          served: of the run's student, which is the version that serves after it.
+        """
         base = self._made("Trainer_breed_student", "model", Model)
-        net, side = self._changed(base.uri, change)
-        names = vocabulary.read(BREEDS).breeds
-        model = self._artifact(Model)
-        export.BreedExport(net, side, names).save(os.path.join(model.uri, "Format-Serving"))
+        teacher = self._made("Trainer_breed_teacher", "model", Model)
         records = self._made("ImageExampleGen_cropped", "examples", Examples)
-        evaluation = self._evaluated(records, model, base, gates.breed_eval_config(True), SLICES)
-        teacher = self._made("Evaluator_breed_teacher", "evaluation", ModelEvaluation)
-        baselines = self._made("BreedBaselines", "metrics", artifacts.BreedBaselines)
-        given = {"photos": records, "teacher_evaluation": teacher, "baselines": baselines}
+        model, net = self._student(base, change)
+        before = self._student(base, served)[0] if served else base
+        evaluation = self._evaluated(records, model, before, gates.breed_eval_config(True), SLICES)
+        config = gates.breed_eval_config(True, teacher=True)
+        given = {
+            "photos": records,
+            "teacher_evaluation": self._evaluated(records, model, teacher, config, SLICES),
+            "baselines": self._made("BreedBaselines", "metrics", artifacts.BreedBaselines),
+            "training": self._artifact(ModelRun),
+        }
+        photos = input_pipeline.labelled(f"{records.uri}/Split-test", net.input_shape[1], 16)
+        told = {"student": distillation.compare(net, f"{teacher.uri}/Format-Serving", photos)}
+        Path(given["training"].uri, job.HISTORY).write_text(json.dumps(told))
         return self._refused("breed", model, evaluation, given)
 
-    def match(self, change: Callable[[Any], None], scale: float, offset: float) -> dict[str, str]:
+    def as_teacher(self, net: Any) -> Any:
+        """Puts the teacher in the place of its student, with both its looks."""
+        teacher = self._made("Trainer_breed_teacher", "model", Model)
+        return mirror.mirrored(job.load_keras(teacher.uri), net.input_shape[1])
+
+    def _student(self, base: Any, change: Change) -> tuple[Any, Any]:
+        """A changed student as a trainer leaves it, and its network."""
+        net, side = self._changed(base.uri, change)
+        model = self._artifact(Model)
+        serving = os.path.join(model.uri, "Format-Serving")
+        export.BreedExport(net, side, vocabulary.read(BREEDS).breeds).save(serving)
+        shutil.copytree(f"{base.uri}/Format-Serving/assets.extra", f"{serving}/assets.extra")
+        return model, net
+
+    def match(self, change: Change, scale: float, offset: float) -> dict[str, Any]:
         """The rules that a changed encoder breaks, under a calibration."""
         base = self._made("Trainer_match", "model", Model)
         net, side = self._changed(base.uri, change)
@@ -83,9 +110,9 @@ class Judge:
         os.makedirs(artifact.uri)
         return artifact
 
-    def _changed(self, uri: str, change: Callable[[Any], None]) -> tuple[Any, int]:
+    def _changed(self, uri: str, change: Change) -> tuple[Any, int]:
         net = job.load_keras(uri)
-        change(net)
+        net = change(net) or net
         return net, net.input_shape[1]
 
     def _evaluated(self, records: Any, model: Any, base: Any, config: Any, module: str) -> Any:
@@ -96,7 +123,7 @@ class Judge:
             {
                 "eval_config": json_format.MessageToJson(config, preserving_proto_field_name=True),
                 "example_splits": '["test"]',
-                "module_path": module or None,
+                "module_path": module,
             },
         )
         return evaluation
@@ -128,12 +155,22 @@ def nothing(net: Any) -> None:
     """Leaves a model as it is."""
 
 
-def without_two_breeds(net: Any) -> None:
-    """Never says two of the breeds that it knows."""
-    head, known = net.get_layer("head"), np.flatnonzero(net.get_layer("trained").present)
-    kernel, bias = head.get_weights()
-    bias[known[:2]] = -100
-    head.set_weights([kernel, bias])
+def without(breeds: int) -> Change:
+    """A model that never says so many of the breeds that it knows."""
+
+    def change(net: Any) -> None:
+        head, known = net.get_layer("head"), np.flatnonzero(net.get_layer("trained").present)
+        kernel, bias = head.get_weights()
+        bias[known[:breeds]] = -100
+        head.set_weights([kernel, bias])
+
+    return change
+
+
+def overconfident(net: Any) -> None:
+    """Is as often right, and sure of everything."""
+    head = net.get_layer("head")
+    head.set_weights([20 * weights for weights in head.get_weights()])
 
 
 def deaf(net: Any) -> None:

@@ -99,10 +99,31 @@ def test_a_breed_model_that_learned_nothing_is_refused_with_its_worst_photos(jud
 
 
 def test_a_breed_model_that_lost_two_breeds_is_refused(judge):
-    refused = judge.breed(judged.without_two_breeds)
+    refused = judge.breed(judged.without(2))
 
     assert "no worse than served, top1" in refused
     assert "floor" not in refused
+
+
+def test_a_slightly_worse_breed_model_is_refused_and_a_slightly_better_one_is_not(judge):
+    refused = judge.breed(judged.without(1))
+
+    assert "no worse than served, top1" in refused
+    assert all(name.startswith("no worse than served") for name in refused)
+    assert judge.breed(judged.nothing, served=judged.without(1)) == {}
+
+
+def test_an_overconfident_breed_model_is_refused(judge):
+    refused = judge.breed(judged.overconfident)
+
+    assert {"not overconfident", "no worse than served, log_loss"} <= set(refused)
+    assert "no worse than served, top1" not in refused
+
+
+def test_a_teacher_in_the_place_of_its_student_is_refused(judge):
+    refused = judge.breed(judge.as_teacher)
+
+    assert set(refused) == {"faster than its teacher"}
 
 
 def test_an_overconfident_match_model_is_refused(judge):

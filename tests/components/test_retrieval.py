@@ -51,6 +51,26 @@ def test_recall_is_that_of_plain_loops(measured, expected, k):
     assert measured.recall(k) == pytest.approx(np.mean(hits), abs=1e-4)
 
 
+def test_an_interval_of_a_recall_takes_whole_dogs():
+    # 200 dogs of five photos, of which 150 always see themselves first, and 50 always another dog:
+    # a share of three quarters of 200, and not of the 800 probes that the dogs have.
+    dogs = [f"dog-{number // 5:03d}" for number in range(1000)]
+    found = retrieval.search(np.eye(200, dtype=np.float32).repeat(5, axis=0), dogs)
+    found.before[-1] = found.dog >= 150
+
+    low, high = found.recall_interval(1)
+
+    error = (0.75 * 0.25 / 200) ** 0.5
+    assert found.recall(1) == pytest.approx(0.75)
+    assert (low, high) == pytest.approx((0.75 - 1.96 * error, 0.75 + 1.96 * error), abs=error / 4)
+
+
+def test_no_searches_have_no_interval():
+    found = retrieval.search(unit(np.ones((2, 3))), ["a", "b"])
+
+    assert np.isnan(found.recall_interval(1)).all()
+
+
 def test_the_median_rank_is_that_of_plain_loops(measured, expected):
     ranks = [(others >= right).sum() + 1 for right, others in expected]
 

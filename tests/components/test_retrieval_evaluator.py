@@ -21,6 +21,7 @@ def test_a_perfect_encoder_finds_every_dog_first():
         "recall@1": 1.0,
         "recall@5": 1.0,
         "recall@10": 1.0,
+        **{f"recall@{k}_{end}": 1.0 for k in (1, 5, 10) for end in ("low", "high")},
         "median_rank": 1.0,
         "mAP": 1.0,
         "threshold": pytest.approx(0.0),  # any more than a right angle
