@@ -40,12 +40,13 @@ format: env  ## rewrite the code in the project's format
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench: env  ## measure reading, ingestion, training and served pixels (ARGS="--data photos" for photos of your own)
+bench: env  ## measure reading, ingestion, training, served pixels and evaluation (ARGS="--data photos" for photos of your own)
 	$(PYTHON) benchmarks/reading.py
 	$(PYTHON) benchmarks/ingest.py $(ARGS)
 	$(PYTHON) benchmarks/pixels.py $(ARGS)
 	$(PYTHON) benchmarks/input_pipeline.py $(ARGS)
 	$(PYTHON) benchmarks/training.py $(ARGS)
+	$(PYTHON) benchmarks/evaluation.py
 
 accuracy: env  ## prove both models on photos of your own (ARGS="--data photos --weights FILE"), some hours
 	$(PYTHON) benchmarks/match.py $(ARGS)

@@ -74,7 +74,7 @@ def PairScores(  # noqa: N802 - TFX names the node after the function
         for name, score in scorers.items()
     }
     _save(embeddings, {**embedded, **told}, ids, dogs)
-    _write(pairs, ids, dogs, facts, embedded, scorers)
+    write_pairs(pairs, ids, dogs, facts, embedded, scorers)
 
 
 Encoder = Callable[[list[bytes]], np.ndarray]
@@ -239,22 +239,23 @@ def pair_sets(
     """The sets of every pair: all of them, and those that positives and some negatives make.
 
     A negative is "hard" when the untrained encoder takes one photo for the nearest of the other's
-    look-alikes, "same_breed" when both dogs are of one known breed, else "other_breed".
+    look-alikes, "same_breed" when both dogs are of one known breed, else "other_breed". There is no
+    set without negatives.
     """
-    names = np.asarray(dogs)
-    for a, b in zip(first, second, strict=True):
-        same = names[a] == names[b]
-        alike = breeds[a] != "" and breeds[a] == breeds[b]
-        sets = {
-            "all": True,
-            "hard": same or nearest[a] == b or nearest[b] == a,
-            "same_breed": same or alike,
-            "other_breed": same or not alike,
-        }
-        yield [name for name, inside in sets.items() if inside]
+    names, kinds = np.asarray(dogs), np.asarray(breeds)
+    same = names[first] == names[second]
+    alike = (kinds[first] != "") & (kinds[first] == kinds[second])
+    negatives = {
+        "hard": (nearest[first] == second) | (nearest[second] == first),
+        "same_breed": alike,
+        "other_breed": ~alike,
+    }
+    sets = {name: same | part for name, part in negatives.items() if (part & ~same).any()}
+    for row in range(len(first)):
+        yield ["all", *(name for name, inside in sets.items() if inside[row])]
 
 
-def _write(
+def write_pairs(
     artifact: standard_artifacts.Examples,
     ids: Sequence[str],
     dogs: Sequence[str],
@@ -262,6 +263,17 @@ def _write(
     embedded: Mapping[str, np.ndarray],
     scorers: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]],
 ) -> None:
+    """Writes scored pairs of photos as TFMA reads them.
+
+    Args:
+      artifact: written: tf.Examples, in one split, test.
+      ids: of the photos [N].
+      dogs: [N].
+      facts: [N], what pairs are sliced by.
+      embedded: float [N, D] for `untrained`, which says what is hard, and for every scorer.
+      scorers: for `model` and, if there is one, `baseline`: two embeddings [P, D] to the
+        probability that they are of one dog [P].
+    """
     import tensorflow as tf
 
     nearest = nearest_others(embedded["untrained"], dogs)

@@ -9,7 +9,7 @@ import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 PROGRAMS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "folds")
-OF_PHOTOS = [name for name in PROGRAMS if name != "reading"]
+OF_PHOTOS = [name for name in PROGRAMS if name not in ("evaluation", "reading")]
 
 
 def run(name: str, *flags: str) -> subprocess.CompletedProcess[str]:
