@@ -1,19 +1,15 @@
 """TFMA metrics of breeds that TFMA has not itself; its configuration names them."""
 
 import collections
-import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 from tensorflow_model_analysis.metrics import (
     calibration_plot,
     metric_types,
-    metric_util,
     multi_class_confusion_matrix_metrics,
 )
-from tensorflow_model_analysis.utils import model_util
 
 from components import derived_metrics
 
@@ -75,20 +71,17 @@ class TopCalibrationPlot(calibration_plot.CalibrationPlot):
 
 
 class CosineSimilarity(metric_types.Metric):
-    """The mean cosine of what the candidate and the baseline say of a photo.
-
-    TFMA's ModelCosineSimilarity counts part of the photos twice when it merges accumulators.
-    """
+    """The mean cosine of what the candidate and the baseline say of a photo."""
 
     def __init__(self, name: str = "cosine_similarity"):
-        super().__init__(_compared(cosine), name=name)
+        super().__init__(derived_metrics.compared(cosine), name=name)
 
 
 class Disagreement(metric_types.Metric):
     """The share of photos that the candidate takes for another breed than the baseline."""
 
     def __init__(self, name: str = "disagreement"):
-        super().__init__(_compared(disagree), name=name)
+        super().__init__(derived_metrics.compared(disagree), name=name)
 
 
 for _metric in (
@@ -141,9 +134,6 @@ def _of_matrix(value: Callable[[Matrix], Any]) -> Any:
     return derived_metrics.of(lambda found: value(found.get(0.0, {})), matrices, thresholds=[0.0])
 
 
-Compare = Callable[[np.ndarray, np.ndarray], float]
-
-
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
     """The cosine of two vectors of probabilities [C]."""
     return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
@@ -152,63 +142,3 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
 def disagree(one: np.ndarray, other: np.ndarray) -> float:
     """1 where two vectors of probabilities [C] have another likeliest breed, else 0."""
     return float(one.argmax() != other.argmax())
-
-
-def _compared(compare: Compare) -> Callable[..., metric_types.MetricComputations]:
-    """Computations of the mean of a comparison of the candidate with the baseline."""
-
-    def computations(
-        name: str, eval_config: Any, model_names: Iterable[str], **kwargs: Any
-    ) -> metric_types.MetricComputations:
-        baseline = model_util.get_baseline_model_spec(eval_config)
-        if baseline is None:
-            return []
-        candidates = [model for model in model_names if model != baseline.name]
-        keys = [metric_types.MetricKey(name, model, is_diff=True) for model in candidates]
-        return [
-            metric_types.MetricComputation(
-                keys=[key],
-                preprocessors=None,
-                combiner=_MeanComparison(key, eval_config, baseline.name, compare),
-            )
-            for key in keys
-        ]
-
-    return computations
-
-
-@dataclasses.dataclass
-class _Sum:
-    value: float = 0.0
-    photos: int = 0
-
-
-class _MeanComparison(beam.CombineFn):
-    def __init__(
-        self, key: metric_types.MetricKey, eval_config: Any, baseline: str, compare: Compare
-    ):
-        self._key, self._eval_config = key, eval_config
-        self._baseline, self._compare = baseline, compare
-
-    def create_accumulator(self) -> _Sum:
-        return _Sum()
-
-    def add_input(self, accumulator: _Sum, element: metric_types.StandardMetricInputs) -> _Sum:
-        one, other = (self._said(element, name) for name in (self._key.model_name, self._baseline))
-        return _Sum(accumulator.value + self._compare(one, other), accumulator.photos + 1)
-
-    def merge_accumulators(self, accumulators: Iterable[_Sum]) -> _Sum:
-        sums = list(accumulators)
-        return _Sum(sum(part.value for part in sums), sum(part.photos for part in sums))
-
-    def extract_output(self, accumulator: _Sum) -> dict[metric_types.MetricKey, float]:
-        mean = accumulator.value / accumulator.photos if accumulator.photos else float("nan")
-        return {self._key: mean}
-
-    def _said(self, element: metric_types.StandardMetricInputs, model: str) -> np.ndarray:
-        _, said, _ = next(
-            metric_util.to_label_prediction_example_weight(
-                element, eval_config=self._eval_config, model_name=model, flatten=False
-            )
-        )
-        return np.asarray(said)

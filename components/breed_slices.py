@@ -7,11 +7,12 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
+from components import derived_metrics
 from models import examples, export
 
 
 def custom_extractors(eval_shared_model: Any, eval_config: Any, tensor_adapter_config: Any) -> Any:
-    """TFMA's own extractors, and after the first, which reads features, one that adds buckets."""
+    """TFMA's own extractors, one that adds buckets to the features, and one that mends answers."""
     import tensorflow_model_analysis as tfma
 
     features, *others = tfma.default_extractors(
@@ -21,7 +22,7 @@ def custom_extractors(eval_shared_model: Any, eval_config: Any, tensor_adapter_c
     )
     photos = export.training_photos(_candidate(eval_shared_model).model_path)
     added = tfma.extractors.Extractor("AddBuckets", beam.Map(add_buckets, photos))
-    return [features, added, *others]
+    return [features, added, *derived_metrics.numbers(others)]
 
 
 def _candidate(models: Any) -> Any:
@@ -39,17 +40,10 @@ def add_buckets(extracts: Mapping[str, Any], photos: Mapping[str, int] | None) -
     """
     import tensorflow_model_analysis as tfma
 
-    facts = [examples.facts(record) for record in extracts[tfma.INPUT_KEY]]
-    buckets = {
-        examples.SIZE_BUCKET: [examples.size_bucket(fact.side) for fact in facts],
-        examples.BRIGHTNESS_BUCKET: [examples.brightness_bucket(fact.brightness) for fact in facts],
-    }
-    if photos is not None:
-        counts = [photos.get(fact.breed, 0) for fact in facts]
-        buckets[examples.RARITY_BUCKET] = [examples.rarity_bucket(count) for count in counts]
+    rows = [examples.buckets(examples.facts(data), photos) for data in extracts[tfma.INPUT_KEY]]
     added = {
-        name: np.array([text.encode() for text in column], object)[:, np.newaxis]
-        for name, column in buckets.items()
+        name: np.array([row[name].encode() for row in rows], object)[:, np.newaxis]
+        for name in rows[0]
     }
     result = dict(copy.copy(extracts))
     result[tfma.FEATURES_KEY] = {**extracts[tfma.FEATURES_KEY], **added}

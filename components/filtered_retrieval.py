@@ -11,7 +11,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
-from components import artifacts, pair_scores, retrieval
+from components import artifacts, pair_scores, retrieval, retrieval_evaluator
 from models import examples as features
 
 METRICS = "metrics.json"
@@ -23,6 +23,7 @@ def FilteredRetrieval(  # noqa: N802 - TFX names the node after the function
     embeddings: InputArtifact[artifacts.Embeddings],
     breed: InputArtifact[standard_artifacts.Model],
     metrics: OutputArtifact[artifacts.RetrievalMetrics],
+    false_alarm_rate: Parameter[float],
     code: Parameter[str],
 ) -> None:
     """Searches among the dogs only that may be of the probe's breed.
@@ -33,8 +34,10 @@ def FilteredRetrieval(  # noqa: N802 - TFX names the node after the function
       examples: read: the individual view, its test split.
       embeddings: read: the same photos, embedded.
       breed: read: the breed model.
-      metrics: written: `metrics.json`, {"filtered": {recall@k, kept}}; kept is the share of the
-        gallery that is still compared.
+      metrics: written: `metrics.json`, {"filtered": …}: the row of the whole gallery, and the
+        others as its by_size, as in RetrievalEvaluator's curves; kept is the share of the gallery
+        that is still compared.
+      false_alarm_rate: that the thresholds are wanted for.
       code: digest of the code, for the cache.
     """
     import tensorflow as tf
@@ -50,7 +53,8 @@ def FilteredRetrieval(  # noqa: N802 - TFX names the node after the function
         "breed",
     )
     found = retrieval.search(stored["model"], stored["dog_id"].tolist(), allowed=columns(named))
-    figures = {f"recall@{k}": found.recall(k) for k in retrieval.RANKS}
+    shipped = float(stored["threshold/model"])
+    figures = retrieval_evaluator.whole_and_parts(found, false_alarm_rate, shipped)
     figures["kept"] = float(found.kept.mean()) if found.kept.size else 0.0
     with fileio.open(os.path.join(metrics.uri, METRICS), "w") as file:
         file.write(json.dumps({"filtered": figures}, indent=1))

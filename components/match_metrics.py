@@ -32,6 +32,19 @@ class ExpectedCalibrationError(metric_types.Metric):
         super().__init__(derived_metrics.calibration_error(), name=name)
 
 
+class FlipRate(metric_types.Metric):
+    """The share of pairs that the candidate answers otherwise than the baseline."""
+
+    def __init__(self, name: str = "flip_rate"):
+        super().__init__(derived_metrics.compared(flips), name=name)
+
+
+def flips(one: np.ndarray, other: np.ndarray) -> float:
+    """1 where one of two probabilities [1] says "same dog" and the other does not, else 0."""
+    return float((one.item() >= 0.5) != (other.item() >= 0.5))
+
+
+metric_types.register_metric(FlipRate)
 metric_types.register_metric(EqualErrorRate)
 metric_types.register_metric(ExpectedCalibrationError)
 
@@ -40,6 +53,8 @@ def _equal_error_rate(matrices: Any) -> float:
     false, missed, right, found = (
         np.array(getattr(matrices, part), float) for part in ("fp", "fn", "tn", "tp")
     )
+    if not (false + right).max(initial=0) or not (missed + found).max(initial=0):
+        return float("nan")  # pairs of one kind only
     alarms = false / np.maximum(false + right, 1e-12)
     misses = missed / np.maximum(missed + found, 1e-12)
     nearest = int(np.abs(alarms - misses).argmin())

@@ -77,7 +77,8 @@ class Facts:
     Attributes:
       kind: breed or match.
       recipe: how it was trained, in words, by name.
-      pretrained: it starts from weights that were trained elsewhere.
+      pretrained: it, or the teacher that it learned from, starts from weights that were trained
+        elsewhere.
       drawn: the photos are those of the built-in sample.
       data_version: of the data.
       fingerprint: digest of data, code and settings.
@@ -131,7 +132,6 @@ def _details(facts: Facts, version: int) -> str:
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(version))
     rows = {
         **facts.recipe,
-        "start": "weights that were trained before" if facts.pretrained else "random weights",
         "data version": f"`{facts.data_version}`",
         "fingerprint of data, code and settings": f"`{facts.fingerprint[:12]}`",
         "pushed": when,
@@ -164,10 +164,11 @@ def _data_section(facts: Facts, data: list[tuple[str, str, dict[str, int]]]) -> 
     yield _table(["source", "licence", *columns], rows)
     if facts.drawn:
         yield "The photos are drawings: the built-in sample. The model is of no use for real dogs."
+    match = facts.kind == "match"
     yield (
-        "`train` made the model, `val` chose among its states, `test` gave every figure below. "
-        + ("No dog is in two of them. " if facts.kind == "match" else "")
-        + "What a licence forbids for its photos may hold for a model that was made of them."
+        f"`train` made the model, `val` watched it{' and calibrated it' if match else ''}, `test` "
+        f"gave every figure below. {'No dog is in two of them. ' if match else ''}What a licence "
+        "forbids for its photos may hold for a model that was made of them."
     )
 
 
@@ -243,9 +244,9 @@ def _limits(facts: Facts, sources: set[str]) -> Iterator[str]:
     if facts.pretrained and sources & {"stanford", "tsinghua"}:
         yield (
             "Stanford Dogs was drawn from ImageNet, and Tsinghua Dogs has photos of it. A network "
-            "that starts from ImageNet weights has seen such photos before, those of `test` among "
-            "them, with their breed: the figures of these sources are too good. Of a shelter's own "
-            "photos expect less."
+            "that starts from ImageNet weights, or learns from one that did, has seen such photos "
+            "before, those of `test` among them, with their breed: the figures of these sources "
+            "are too good. Of a shelter's own photos expect less."
         )
     few = [
         name

@@ -55,14 +55,16 @@ def ModelGate(  # noqa: N802 - TFX names the node after the function
     """
     del code
     metrics = evaluation_metrics(evaluation.uri)
+    slices = evaluation_slices(evaluation.uri)
     if teacher_evaluation:
         metrics |= of_teacher(evaluation_metrics(teacher_evaluation.uri))
+        for name, values in evaluation_slices(teacher_evaluation.uri).items():
+            slices[name] = slices.get(name, {}) | of_teacher(values)
     for measured in (retrieval, baselines):
         if measured:
             metrics |= figures_by_name(measured.uri)
     if training:
         metrics |= _beside_teacher(training.uri)
-    slices = evaluation_slices(evaluation.uri)
     results = [judge(Rule(**rule), metrics, slices) for rule in json.loads(rules)]
     shown: dict[str, list[str]] = {}  # by slice: several rules may fail in one
     for result in (result for result in results if not result["passed"]):
@@ -114,11 +116,12 @@ class Rule:
       reference: another metric: the bound is its value, and worse than it by `margin`.
       margin: how much worse than the reference is still good.
       at_most: the metric must be `bound` at most: less is better.
+      beats: as good as the bound is not enough.
       optional: the reference may be missing, because there is no such model yet; then any number
         passes. Without a reference it is the metric that compares, and may be missing.
       slices: features by which photos are sliced, in each slice of which the rule must hold too,
-        where the slice has `LEAST` examples; against the reference of the same slice, unless that
-        is no number: a slice without any pair of one dog has no ROC curve.
+        where the slice has `LEAST` examples, of pairs `LEAST` of each kind; against the reference
+        of the same slice.
       slice_margin: that of a slice, whose figures are coarser.
     """
 
@@ -128,6 +131,7 @@ class Rule:
     reference: str | None = None
     margin: float = 0.0
     at_most: bool = False
+    beats: bool = False
     optional: bool = False
     slices: Sequence[str] = ()
     slice_margin: float = 0.0
@@ -143,14 +147,14 @@ def judge(rule: Rule, metrics: Mapping[str, float], slices: Slices | None = None
 
     Returns:
       JSON: `rule`, `passed`, `value`, `bound`, `low` and `high` (the 95 % interval of the value,
-      where there is one), `reason` in words, and `slice`, the worst one, where a slice failed.
+      where there is one), `reason` in words, and of a rule that failed `slice`, the worst one.
     """
     result = _judge(rule, metrics, rule.margin)
+    large = {name: values for name, values in (slices or {}).items() if name and _enough(values)}
     failed = [
         (_short_of(rule, found), name, found)
-        for name, values in (slices or {}).items()
-        if name.partition(":")[0] in rule.slices and values.get("examples", 0) >= LEAST
-        if math.isfinite(values.get(rule.reference or "", 0.0))
+        for name, values in large.items()
+        if name.partition(":")[0] in rule.slices
         if not (found := _judge(rule, values, rule.slice_margin))["passed"]
     ]
     if failed:
@@ -161,7 +165,29 @@ def judge(rule: Rule, metrics: Mapping[str, float], slices: Slices | None = None
             told |= {key: found[key] for key in ("value", "bound")}
             told["reason"] = f"in {name}{others}: {found['reason']}"
         result |= told
+    elif not result["passed"] and (worst := _worst_slice(rule, result["bound"], large)):
+        result["slice"] = worst
     return result
+
+
+def _enough(values: Mapping[str, float]) -> bool:
+    """Whether a slice has examples to be judged by."""
+    examples_ = values.get("examples", 0)
+    positives = values.get("positives")
+    least = examples_ if positives is None else min(positives, examples_ - positives)
+    return least >= LEAST
+
+
+def _worst_slice(rule: Rule, bound: float | None, slices: Slices) -> str:
+    """Where a metric that failed as a whole is the furthest from its bound, "" where none tells."""
+    metric = rule.metric.removesuffix("_all")  # of all pairs, in a slice plainly so
+    short = []
+    for name, values in slices.items():
+        if math.isfinite(values.get(metric, math.nan)):
+            own = values.get(rule.reference) if rule.reference else None
+            against = {"value": values[metric], "bound": bound if own is None else own}
+            short.append((_short_of(rule, against), name))
+    return max(short)[1] if short else ""
 
 
 def _short_of(rule: Rule, found: Mapping[str, Any]) -> float:
@@ -184,8 +210,11 @@ def _judge(rule: Rule, metrics: Mapping[str, float], margin: float) -> dict[str,
     sign = 1 if rule.at_most else -1
     bound = rule.bound if rule.reference is None else metrics[rule.reference] + sign * margin
     assert bound is not None, f"rule {rule.name} needs a bound or a reference"
-    passed = value <= bound if rule.at_most else value >= bound
+    ahead = sign * (bound - value)  # NaN of what is no number: neither holds then
+    passed = ahead > 0 if rule.beats else ahead >= 0
     words = ("<=", "is above") if rule.at_most else (">=", "is below")
+    if rule.beats:
+        words = ("<", "is not below") if rule.at_most else (">", "is not above")
     room = f" {'plus' if rule.at_most else 'less'} {margin:g}" if margin else ""
     against = f" ({rule.reference}{room})" if rule.reference else ""
     reason = f"{rule.metric} {value:.3f} {words[0] if passed else words[1]} {bound:.3f}{against}"
@@ -211,6 +240,8 @@ _NAMES = {
     "equal_error_rate": "equal_error_rate",
     "expected_calibration_error": "ece",
     "flip_rate_diff": "flip_rate",  # TFMA calls what compares two models a difference
+    "not_a_number": "not_a_number",
+    "mean_label": "mean_label",
     "macro_f1": "macro_f1",
     "cosine_similarity_diff": "cosine",
     "disagreement_diff": "disagreement",
@@ -218,6 +249,7 @@ _NAMES = {
     "recall": "recall",
     "example_count": "examples",
 }
+_OF_A_CURVE = ("auc", "tpr_at_1_in_100", "tpr_at_1_in_1000", "equal_error_rate")
 _CLASS = "classId:"  # how TFMA names the figures of one label
 
 
@@ -243,7 +275,12 @@ def of_teacher(metrics: Mapping[str, float]) -> dict[str, float]:
         if name.startswith("baseline.")
     }
     compared = {"cosine": "cosine_to_teacher", "disagreement": "disagreement"}
-    return found | {told: metrics[name] for name, told in compared.items() if name in metrics}
+    return found | {
+        told + end: metrics[name + end]
+        for name, told in compared.items()
+        for end in ("", "_low", "_high")
+        if name + end in metrics
+    }
 
 
 def evaluation_slices(uri: str) -> dict[str, dict[str, float]]:
@@ -273,10 +310,10 @@ def _by_model(uri: str, figures: Callable[[Sequence[Any]], _Figures[_Key]]) -> _
     """The candidate's figures, and beside them the baseline's."""
     import tensorflow_model_analysis as tfma
 
-    # TFMA drops the name of a model that is alone.
-    alone = tfma.load_eval_result(uri, model_name="")
-    if len(alone.config.model_specs) == 1:
-        return figures(alone.slicing_metrics)
+    with fileio.open(os.path.join(uri, "eval_config.json")) as file:
+        models = json.loads(file.read())["evalConfig"]["modelSpecs"]
+    if len(models) == 1:  # its figures have no name
+        return figures(tfma.load_eval_result(uri, model_name="").slicing_metrics)
     found = figures(tfma.load_eval_result(uri, model_name="candidate").slicing_metrics)
     baseline = tfma.load_eval_result(uri, model_name="baseline").slicing_metrics
     for name, values in figures(baseline).items():
@@ -287,9 +324,26 @@ def _by_model(uri: str, figures: Callable[[Sequence[Any]], _Figures[_Key]]) -> _
 
 def _by_slice(slices: Sequence[Any]) -> dict[str, dict[str, float]]:
     return {
-        ":".join(map(str, key[0])) if key else "": _numbers(outputs[""][""])
+        ":".join(map(str, key[0])) if key else "": _known(_numbers(outputs[""][""]))
         for key, outputs in slices
     }
+
+
+def _known(values: dict[str, float]) -> dict[str, float]:
+    """Leaves out what a slice can't tell, and TFMA tells all the same.
+
+    A ROC curve of pairs of one kind, and the interval of a handful of examples.
+    """
+    mean = values.pop("mean_label", None)
+    if mean is not None:
+        values["positives"] = round(mean * values["examples"])
+        if values["positives"] in (0, values["examples"]):
+            values = {name: value for name, value in values.items() if name not in _OF_A_CURVE}
+    if values.get("examples", 0) < LEAST:
+        values = {
+            name: value for name, value in values.items() if not name.endswith(("_low", "_high"))
+        }
+    return values
 
 
 def _by_breed(slices: Sequence[Any]) -> dict[int, dict[str, float]]:
@@ -308,9 +362,10 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
         if "doubleValue" in value:
             found[name] = float(value["doubleValue"])
         elif bounded := value.get("boundedValue"):
+            most = math.inf if name == "log_loss" else 1.0  # where a jackknife may end beyond
             found[name] = float(bounded["value"])
-            found[f"{name}_low"] = float(bounded["lowerBound"])
-            found[f"{name}_high"] = float(bounded["upperBound"])
+            found[f"{name}_low"] = max(0.0, float(bounded["lowerBound"]))
+            found[f"{name}_high"] = min(most, float(bounded["upperBound"]))
     return found
 
 

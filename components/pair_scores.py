@@ -325,9 +325,12 @@ def custom_extractors(eval_shared_model: Any, eval_config: Any, tensor_adapter_c
     """
     import tensorflow_model_analysis as tfma
 
+    from components import derived_metrics
+
     del eval_shared_model
-    return tfma.default_extractors(
+    scores = tfma.default_extractors(
         eval_shared_model=None,
         eval_config=eval_config,
         tensor_adapter_config=tensor_adapter_config,
     )
+    return derived_metrics.numbers(scores)

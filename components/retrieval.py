@@ -49,17 +49,24 @@ class Searches:
     tail: np.ndarray
     dog: np.ndarray
 
-    def recall(self, k: int, size: int = -1) -> float:
-        """The share of probes whose dog is among the first k, in a gallery of `sizes[size]`."""
-        hit = self._among(k, size)
-        return float(hit.mean()) if hit.size else 0.0
+    def gallery(self, place: int) -> "Searches":
+        """The same in the gallery of `sizes[place]` dogs alone."""
+        parts = {"before": self.before[[place]], "best": self.best[[place]]}
+        return dataclasses.replace(self, sizes=[self.sizes[place]], **parts)
 
-    def recall_interval(self, k: int) -> tuple[float, float]:
-        """The 95 % interval of a recall in the largest gallery, for other dogs of the same kind.
+    def recall(self, k: int) -> float:
+        """The share of probes whose dog is among the first k, in the largest gallery."""
+        return _share(self.among(k))
+
+    def interval(self, hits: np.ndarray) -> tuple[float, float]:
+        """The 95 % interval of a share of the probes, for other dogs of the same kind.
 
         Bootstrap by dog, whose probes come and go together (Efron and Tibshirani, 1993).
+
+        Args:
+          hits: which probes count, bool [S].
         """
-        hits, probes = np.bincount(self.dog, self._among(k)), np.bincount(self.dog)
+        hits, probes = np.bincount(self.dog, hits), np.bincount(self.dog)
         hits, probes = hits[probes > 0], probes[probes > 0]
         if not probes.size:
             return math.nan, math.nan
@@ -68,9 +75,17 @@ class Searches:
         low, high = np.percentile(times @ hits / (times @ probes), (2.5, 97.5))
         return float(low), float(high)
 
-    def _among(self, k: int, size: int = -1) -> np.ndarray:
+    def among(self, k: int) -> np.ndarray:
         """Which probes have their dog among the first k: bool [S]."""
-        return np.asarray((self.before[size] < k) & np.isfinite(self.right))
+        return np.asarray((self.before[-1] < k) & np.isfinite(self.right))
+
+    def identified(self, threshold: float) -> np.ndarray:
+        """Which probes have their dog first, where it reaches the threshold: bool [S]."""
+        return np.asarray((self.before[-1] < 1) & (self.right >= threshold))
+
+    def alarmed(self, threshold: float) -> np.ndarray:
+        """Of which probes another dog reaches the threshold: bool [S]."""
+        return ~(self.best[-1] < threshold)
 
     def median_rank(self) -> float:
         """The median place of the right dog, 1 is first; inf where it is left out too often."""
@@ -79,18 +94,17 @@ class Searches:
         rank = np.where(np.isfinite(self.right), self.before[-1] + 1.0, np.inf)
         return float(np.median(rank))
 
-    def false_alarm(self, threshold: float, size: int = -1) -> float:
+    def false_alarm(self, threshold: float) -> float:
         """How often another dog reaches the threshold when the right one is not there."""
-        return float((~(self.best[size] < threshold)).mean()) if self.right.size else 0.0
+        return _share(self.alarmed(threshold))
 
     def found(self, threshold: float) -> float:
         """How often the right dog comes first and reaches the threshold: true identification."""
-        hit = (self.before[-1] < 1) & (self.right >= threshold)
-        return float(hit.mean()) if hit.size else 0.0
+        return _share(self.identified(threshold))
 
-    def threshold(self, rate: float, size: int = -1) -> float:
+    def threshold(self, rate: float) -> float:
         """The least threshold whose false-alarm rate is at most `rate`."""
-        best = np.sort(self.best[size])[::-1]
+        best = np.sort(self.best[-1])[::-1]
         if not best.size:
             return float("inf")
         allowed = int(rate * best.size)
@@ -99,6 +113,10 @@ class Searches:
     def beyond(self, size: int) -> "Beyond":
         """The same for a gallery of more dogs than there are, by extrapolation."""
         return Beyond(self, size)
+
+
+def _share(hits: np.ndarray) -> float:
+    return float(hits.mean()) if hits.size else 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -76,18 +76,19 @@ def measure(
       found: the searches, where they were made before.
 
     Returns:
-      recall@k: the share of probes whose dog is among the k nearest, with the ends of its 95 %
-      interval, recall@k_low and recall@k_high; median_rank: 1 is first. mAP: every photo against
-      all others. false_alarm: how often another dog reaches the shipped threshold where the right
-      one is not in the gallery; found: how often the right one is first and reaches it where it
-      is. `threshold` and `found_at_rate`: the cosine that keeps the wanted false-alarm rate, and
-      what is found with it. gallery: how many dogs; probes: how many a draw.
+      recall@k: the share of probes whose dog is among the k nearest; median_rank: 1 is first. mAP:
+      every photo against all others. false_alarm: how often another dog reaches the shipped
+      threshold where the right one is not in the gallery; found: how often the right one is first
+      and reaches it where it is. `threshold` and `found_at_rate`: the cosine that keeps the wanted
+      false-alarm rate, and what is found with it. gallery: how many dogs; probes: how many a draw.
+      recall@k, false_alarm and found have the ends of their 95 % intervals beside them, as
+      recall@k_low and recall@k_high.
     """
     found = found or retrieval.search(embeddings, dogs)
     threshold = found.threshold(rate)
     figures = {
         **{f"recall@{k}": found.recall(k) for k in retrieval.RANKS},
-        **_intervals(found),
+        **_intervals(found, shipped),
         "median_rank": found.median_rank(),
         "mAP": match.mean_average_precision(embeddings, dogs),
         "threshold": threshold,
@@ -101,12 +102,14 @@ def measure(
     return _finite(figures)
 
 
-def _intervals(found: retrieval.Searches) -> dict[str, float]:
-    ends = {f"recall@{k}": found.recall_interval(k) for k in retrieval.RANKS}
+def _intervals(found: retrieval.Searches, shipped: float | None) -> dict[str, float]:
+    hits = {f"recall@{k}": found.among(k) for k in retrieval.RANKS}
+    if shipped is not None:
+        hits |= {"false_alarm": found.alarmed(shipped), "found": found.identified(shipped)}
     return {
         f"{name}_{end}": value
-        for name, both in ends.items()
-        for end, value in zip(("low", "high"), both, strict=True)
+        for name, each in hits.items()
+        for end, value in zip(("low", "high"), found.interval(each), strict=True)
     }
 
 
@@ -128,42 +131,54 @@ def curves(
     rate: float,
     shipped: float,
     found: retrieval.Searches | None = None,
-) -> Mapping[str, list[dict[str, float]]]:
+) -> Mapping[str, list[dict[str, Any]]]:
     """How the figures change with the gallery; the arguments are those of `measure`.
 
     Returns:
-      by_size: of galleries of so many dogs, drawn from those that there are, and, as
-      `extrapolated`, of larger ones, where `LEAST` dogs are there; by_photos: where the gallery
-      holds the mean of several photos of each dog.
+      by_size: see `by_size`; by_photos: where the gallery holds the mean of so many `photos` of
+      each dog: as a row of by_size, that of all dogs, and the others as its by_size.
     """
     found = found or retrieval.search(embeddings, dogs)
-    by_size = [
-        {
-            "gallery": size,
-            "extrapolated": 0,
-            **{f"recall@{k}": found.recall(k, place) for k in retrieval.RANKS},
-            "false_alarm": found.false_alarm(shipped, place),
-            "threshold": found.threshold(rate, place),
-        }
-        for place, size in enumerate(found.sizes)
-    ]
-    for size in EXTRAPOLATED:
-        if not LEAST <= found.sizes[-1] < size:
-            continue
-        larger = found.beyond(size)
-        by_size.append(
-            {
-                "gallery": size,
-                "extrapolated": 1,
-                **{f"recall@{k}": larger.recall(k) for k in retrieval.RANKS},
-                "false_alarm": larger.false_alarm(shipped),
-                "threshold": larger.threshold(rate),
-            }
-        )
     by_photos = []
     for photos in retrieval.PHOTOS:
         several = found if photos == 1 else retrieval.search(embeddings, dogs, photos=photos)
-        by_photos.append(
-            {"photos": photos, **{f"recall@{k}": several.recall(k) for k in retrieval.RANKS}}
+        by_photos.append({"photos": photos, **whole_and_parts(several, rate, shipped)})
+    return {"by_size": by_photos[0]["by_size"], "by_photos": by_photos}
+
+
+def whole_and_parts(found: retrieval.Searches, rate: float, shipped: float) -> dict[str, Any]:
+    """The row of the gallery that holds every dog, with all rows as `by_size`."""
+    rows = by_size(found, rate, shipped)
+    return {**rows[len(found.sizes) - 1], "by_size": rows}
+
+
+def by_size(found: retrieval.Searches, rate: float, shipped: float) -> list[dict[str, float]]:
+    """The figures by the number of dogs in the gallery.
+
+    Args:
+      found: the searches.
+      rate: the false-alarm rate that a threshold is wanted for.
+      shipped: the cosine from which on the model says "same dog".
+
+    Returns:
+      A row with `gallery`, recall@k, false_alarm and threshold for galleries of so many dogs, drawn
+      from those that there are, and, as `extrapolated`, for larger ones, where `LEAST` dogs are
+      there. A threshold that no cosine can reach is left out.
+    """
+    larger = (size for size in EXTRAPOLATED if LEAST <= found.sizes[-1] < size)
+    galleries: list[tuple[int, int, retrieval.Searches | retrieval.Beyond]] = [
+        *((size, 0, found.gallery(place)) for place, size in enumerate(found.sizes)),
+        *((size, 1, found.beyond(size)) for size in larger),
+    ]
+    return [
+        _possible(
+            {
+                "gallery": size,
+                "extrapolated": extrapolated,
+                **{f"recall@{k}": gallery.recall(k) for k in retrieval.RANKS},
+                "false_alarm": gallery.false_alarm(shipped),
+                "threshold": gallery.threshold(rate),
+            }
         )
-    return {"by_size": [_possible(row) for row in by_size], "by_photos": by_photos}
+        for size, extrapolated, gallery in galleries
+    ]

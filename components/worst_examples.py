@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from models import examples
+from models import examples, export
 
 SHOWN = 5
 _BATCH = 64
@@ -48,8 +48,9 @@ def of_photos(split: str, model: str, part: str = "") -> list[str]:
     import tensorflow as tf
 
     answer = tf.saved_model.load(model).signatures["classify"]
+    photos = export.training_photos(model)
     wrong: list[tuple[float, str]] = []
-    for batch in _batches(_in(split, part)):
+    for batch in _batches(_in(split, part, photos)):
         said = answer(image_bytes=tf.constant([photo[examples.ENCODED][0] for photo in batch]))
         first = said["classes"].numpy()[:, 0], said["probabilities"].numpy()[:, 0]
         for photo, name, sure in zip(batch, *first, strict=True):
@@ -64,8 +65,16 @@ def of_photos(split: str, model: str, part: str = "") -> list[str]:
     return [text for _, text in wrong]
 
 
-def _in(split: str, part: str) -> Iterator[Mapping[str, Any]]:
-    """The Examples of a slice, as lists of values by feature; text is str, photos are bytes."""
+def _in(
+    split: str, part: str, photos: Mapping[str, int] | None = None
+) -> Iterator[Mapping[str, Any]]:
+    """The Examples of a slice, as lists of values by feature; text is str, photos are bytes.
+
+    Args:
+      split: folder of the tf.Examples.
+      part: the slice; "" is all.
+      photos: how many a breed model was trained on, by breed.
+    """
     import tensorflow as tf
 
     feature, _, value = part.partition(":")
@@ -74,7 +83,10 @@ def _in(split: str, part: str) -> Iterator[Mapping[str, Any]]:
             name: _values(name, kinds)
             for name, kinds in tf.train.Example.FromString(data).features.feature.items()
         }
-        if not part or value in map(str, found.get(feature, ())):
+        values = found.get(feature, ())
+        if part and not values:
+            values = [examples.buckets(examples.facts(data), photos).get(feature)]
+        if not part or value in map(str, values):
             yield found
 
 

@@ -190,6 +190,22 @@ def _bucket(number: int, bounds: Sequence[int]) -> str:
     return f"<{high}" if not low else f"{low}-{high - 1}" if high else f"{low}+"
 
 
+def buckets(facts: Facts, photos: Mapping[str, int] | None = None) -> dict[str, str]:
+    """What no record holds, and an evaluation of photos is sliced by.
+
+    Args:
+      facts: of a photo.
+      photos: how many a model was trained on, by breed; None leaves rarity out.
+    """
+    found = {
+        SIZE_BUCKET: size_bucket(facts.side),
+        BRIGHTNESS_BUCKET: brightness_bucket(facts.brightness),
+    }
+    if photos is not None:
+        found[RARITY_BUCKET] = rarity_bucket(photos.get(facts.breed, 0))
+    return found
+
+
 def brightness_bucket(brightness: float) -> str:
     """The bucket of a mean brightness in 0 to 1: dark, middle or bright."""
     return next(name for name, bound in LIGHT.items() if brightness < bound)

@@ -99,6 +99,13 @@ def _code(module: str) -> str:
     return digests.of_module(module)
 
 
+def _start(what: Any) -> str:
+    """What a training starts from, in words."""
+    if what == "teacher":
+        return "the breed teacher's weights"
+    return "weights that were trained elsewhere" if what else "random weights"
+
+
 class _Graph:
     """The nodes, in the order in which they are added."""
 
@@ -288,12 +295,9 @@ class _Graph:
         settings = self.settings
         records = self.output("ImageExampleGen_cropped", "examples")
         teacher = self.teacher()
+        told = self.student()
         student = self.trainer(
-            "breed_student",
-            "models.breed_training.breed_student",
-            "cropped",
-            teacher,
-            **self.student(),
+            "breed_student", "models.breed_training.breed_student", "cropped", teacher, **told
         ).outputs["model"]
         baseline = self.baseline("breed", "Trainer_breed_student")
         code = digests.of_text(_code("components.breed_slices"), _code("components.breed_metrics"))
@@ -323,7 +327,9 @@ class _Graph:
             "Trainer_breed_student",
             self.card(
                 "breed",
+                pretrained=told["pretrained"] or settings.pretrained or bool(self.inputs.teacher),
                 network=settings.student,
+                start=_start(told["start"]),
                 picture=f"{settings.student_size} px",
                 teacher=settings.backbone if self.inputs.teacher is None else "from elsewhere",
             ),
@@ -360,12 +366,12 @@ class _Graph:
         settings = self.settings
         weights = self.start_weights()
         teacher = self.output("Trainer_breed_teacher", "model")
-        warm = settings.match_start == "teacher"
+        base = teacher if settings.match_start == "teacher" else weights or teacher
         model = self.trainer(
             "match",
             "models.match_training.match_model",
             "individual",
-            teacher if warm else weights or teacher,
+            base,
             loss=settings.match_loss,
         ).outputs["model"]
         baseline = self.baseline("match", "Trainer_match")
@@ -406,6 +412,7 @@ class _Graph:
                     examples=self.output("ImageExampleGen_individual", "examples"),
                     embeddings=scores.outputs["embeddings"],
                     breed=student,
+                    false_alarm_rate=settings.false_alarm_rate,
                     code=_code("components.filtered_retrieval"),
                 )
             )
@@ -415,7 +422,9 @@ class _Graph:
             "Trainer_match",
             self.card(
                 "match",
+                pretrained=settings.pretrained,
                 network=settings.backbone,
+                start=_start("teacher" if base and base is teacher else base),
                 picture=f"{settings.image_size} px",
                 loss=settings.match_loss,
             ),
@@ -437,12 +446,11 @@ class _Graph:
                 return self.add(importer, f"Baseline_{model}").outputs["result"]
         return None
 
-    def card(self, kind: str, **recipe: str) -> str:
+    def card(self, kind: str, pretrained: bool, **recipe: str) -> str:
         """What a model's card tells of how it was trained, as the Pusher reads it."""
-        settings = self.settings
-        told = {**recipe, "epochs": settings.epochs, "seed": settings.seed}
-        facts = {"kind": kind, "recipe": told, "pretrained": settings.pretrained}
-        return json.dumps({**facts, "drawn": settings.data is None})
+        told = {**recipe, "epochs": self.settings.epochs, "seed": self.settings.seed}
+        facts = {"kind": kind, "recipe": told, "pretrained": pretrained}
+        return json.dumps({**facts, "drawn": self.inputs.drawn})
 
     def ship(
         self, model: str, channel: BaseChannel, trainer: str, card: str, **evaluations: Any

@@ -52,6 +52,7 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> Settings:
         ignored=found.ignored,
         schemas=schemas,
         rules=_rules(),
+        drawn=versions.is_drawn(settings),
         vocabulary=table,
         weights=weights,
         weights_digest=digest,

@@ -60,7 +60,7 @@ def _gate(gate: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {reason}"
         yield from (f"    {text}" for text in rule.get("examples", ()))
     if waiting:
-        yield f"  passed, as no version serves yet: {waiting} more"
+        yield f"  passed, as nothing is there to compare with: {waiting} more"
 
 
 def _phone(files: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

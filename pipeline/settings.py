@@ -36,6 +36,7 @@ class Inputs:
       listing: file that lists what counts there, with its digests.
       digest: of their content.
       rules: text of TFDV's custom validations.
+      drawn: the photos are those of the built-in sample.
       ignored: names of what lies beside them and belongs to no source.
       schemas: by view, the curated schema.
       vocabulary: the breed table.
@@ -56,6 +57,7 @@ class Inputs:
     schemas: Mapping[str, str]
     vocabulary: str
     rules: str = ""
+    drawn: bool = False
     ignored: tuple[str, ...] = ()
     weights: str | None = None
     weights_digest: str = ""

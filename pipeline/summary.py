@@ -212,6 +212,7 @@ def _replay(model: str, outputs: Mapping[str, Mapping[str, Any]]) -> Iterator[di
         yield {
             "gate": f"{model} replay",
             **report,
+            "checks": checks,
             "blessed_anyway": "",
             "reasons": [f"FAILED {c['check']}: {c['reason']}" for c in checks if not c["passed"]]
             or [f"passed {len(checks)} checks, {report['latency_ms']:.1f} ms a photo"],

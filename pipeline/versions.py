@@ -14,7 +14,7 @@ from components.dataset import Dataset, version_of
 from components.sources.base import DataError
 from pipeline import vault
 from pipeline.metadata import Store, Used
-from pipeline.settings import SettingsError
+from pipeline.settings import Settings, SettingsError
 
 _SHOWN = 8  # versions that a message names
 
@@ -143,6 +143,13 @@ def is_sample(output: str, text: str) -> bool:
         return False
     drawn = os.path.join(os.path.abspath(output), "sample", "")
     return version.folder.startswith(drawn) or bool(version.kept and version.kept.sample)
+
+
+def is_drawn(settings: Settings) -> bool:
+    """Whether a run is on the built-in sample, now or as it was."""
+    if settings.data_version is None:
+        return settings.data is None
+    return is_sample(settings.output, settings.data_version)
 
 
 def check_usable(version: Version) -> None:

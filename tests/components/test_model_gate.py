@@ -109,11 +109,44 @@ def test_a_rule_must_hold_in_every_slice_and_names_the_worst():
         slices(stanford=(model_gate.LEAST - 1, 0.1, 0.9)),  # too few to tell
         {"breed:Pug": {"examples": 50, "top1": 0.1, "baseline.top1": 0.9}},  # not asked for
         {"source:new": {"examples": 50, "top1": 0.1}},  # the baseline's was not measured
-        slices(mixed=(50, NAN, NAN)),  # nothing that a figure could be of
+        {"source:mixed": {"examples": 500, "positives": 3, "top1": 0.1, "baseline.top1": 0.9}},
     ],
 )
 def test_slices_that_say_nothing_against_a_model(found):
     assert model_gate.judge(NO_WORSE, GOOD, found)["passed"] is True
+
+
+def test_to_beat_is_more_than_to_equal():
+    beats = dataclasses.replace(KEPT, margin=0.0, beats=True)
+
+    as_good = model_gate.judge(beats, {"top1": 0.75, "baseline.top1": 0.75})
+    better = model_gate.judge(beats, {"top1": 0.8, "baseline.top1": 0.75})
+
+    assert (as_good["passed"], better["passed"]) == (False, True)
+    assert "top1 0.750 is not above 0.750" in as_good["reason"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "metrics", "worst"),
+    [
+        (Rule("floor", "top1", bound=0.6), {"top1": 0.5}, "source:stanford"),
+        (Rule("calibrated", "ece_all", bound=0.1, at_most=True), {"ece_all": 0.3}, "size:<256"),
+        (KEPT, {"top1": 0.5, "baseline.top1": 0.9}, "size:<256"),  # against its own reference
+        (Rule("first", "recall@1", bound=0.5), {"recall@1": 0.1}, None),  # no slice has it
+    ],
+)
+def test_a_rule_that_fails_as_a_whole_names_the_worst_slice(rule, metrics, worst):
+    found = {
+        "": {"examples": 100, "top1": 0.1, "ece": 0.9},
+        "source:stanford": {"examples": 50, "top1": 0.4, "baseline.top1": 0.4, "ece": 0.1},
+        "size:<256": {"examples": 50, "top1": 0.5, "baseline.top1": 0.9, "ece": 0.4},
+        "breed:Pug": {"examples": 3, "top1": 0.0, "baseline.top1": 1.0, "ece": 1.0},  # too few
+    }
+
+    result = model_gate.judge(rule, metrics, found)
+
+    assert result["passed"] is False
+    assert result.get("slice") == worst
 
 
 def test_a_slice_without_a_number_is_the_worst():

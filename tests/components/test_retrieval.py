@@ -48,7 +48,7 @@ def expected():
 def test_recall_is_that_of_plain_loops(measured, expected, k):
     hits = [(others >= right).sum() < k for right, others in expected]
 
-    assert measured.recall(k) == pytest.approx(np.mean(hits), abs=1e-4)
+    assert measured.recall(k) == pytest.approx(np.mean(hits), abs=1e-9)
 
 
 def test_an_interval_of_a_recall_takes_whole_dogs():
@@ -58,7 +58,7 @@ def test_an_interval_of_a_recall_takes_whole_dogs():
     found = retrieval.search(np.eye(200, dtype=np.float32).repeat(5, axis=0), dogs)
     found.before[-1] = found.dog >= 150
 
-    low, high = found.recall_interval(1)
+    low, high = found.interval(found.among(1))
 
     error = (0.75 * 0.25 / 200) ** 0.5
     assert found.recall(1) == pytest.approx(0.75)
@@ -68,7 +68,7 @@ def test_an_interval_of_a_recall_takes_whole_dogs():
 def test_no_searches_have_no_interval():
     found = retrieval.search(unit(np.ones((2, 3))), ["a", "b"])
 
-    assert np.isnan(found.recall_interval(1)).all()
+    assert np.isnan(found.interval(found.among(1))).all()
 
 
 def test_the_median_rank_is_that_of_plain_loops(measured, expected):
@@ -82,8 +82,8 @@ def test_alarms_and_finds_are_those_of_plain_loops(measured, expected, threshold
     alarms = [others.max() >= threshold for _, others in expected]
     finds = [right > others.max() and right >= threshold for right, others in expected]
 
-    assert measured.false_alarm(threshold) == pytest.approx(np.mean(alarms), abs=1e-4)
-    assert measured.found(threshold) == pytest.approx(np.mean(finds), abs=1e-4)
+    assert measured.false_alarm(threshold) == pytest.approx(np.mean(alarms), abs=1e-9)
+    assert measured.found(threshold) == pytest.approx(np.mean(finds), abs=1e-9)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.01, 0.1, 0.5])
@@ -102,8 +102,8 @@ def test_in_a_smaller_gallery_dogs_are_found_more_often_and_alarms_are_rarer():
     measured = retrieval.search(*pack(dogs=120, noise=1.5))
 
     assert measured.sizes == [10, 30, 100, 120]
-    recalls = [measured.recall(1, size) for size in range(4)]
-    alarms = [measured.false_alarm(0.6, size) for size in range(4)]
+    recalls = [measured.gallery(place).recall(1) for place in range(4)]
+    alarms = [measured.gallery(place).false_alarm(0.6) for place in range(4)]
     assert recalls == sorted(recalls, reverse=True)
     assert alarms == sorted(alarms)
     # Of a gallery of ten, drawn from other dogs of the same kind: as if there were no more.

@@ -120,6 +120,11 @@ def test_figures_by_gallery_are_json_and_say_what_is_extrapolated():
     assert recalls == sorted(recalls, reverse=True)
     assert alarms == sorted(alarms)
     assert [row["photos"] for row in found["by_photos"]] == [1, 2, 3, 5]
+    one, *_ = found["by_photos"]
+    assert one["by_size"] == found["by_size"]
+    for row in found["by_photos"]:
+        whole = next(part for part in row["by_size"] if part["gallery"] == 40)
+        assert {key: row[key] for key in whole} == whole
 
 
 def test_dogs_with_a_single_photo_are_only_in_the_gallery():

@@ -54,6 +54,7 @@ def test_photos_that_are_taken_for_another_breed(tmp_path, picture, write_split)
     kernel, bias = head.get_weights()
     head.set_weights([kernel * 0, bias + np.array([2, 0, 0, 0, 0], np.float32)])
     export.BreedExport(net, 32, breeds).save(str(tmp_path / "model"))
+    export.tell_training(str(tmp_path / "model"), ["borzoi"])
     rows = [
         examples.serialize(
             {
@@ -61,17 +62,24 @@ def test_photos_that_are_taken_for_another_breed(tmp_path, picture, write_split)
                 examples.BREED: breeds[label],
                 examples.PHOTO_ID: f"s/{label}",
                 examples.SOURCE: "austin" if label == 4 else "stanford",
+                examples.ORIGINAL_WIDTH: 100 if label == 3 else 300,
+                examples.BRIGHTNESS: 0.1 if label == 2 else 0.5,
             }
         )
         for label in range(5)
     ]
     split = write_split(tmp_path / "Split-test", rows)
 
-    every = worst_examples.of_photos(split, str(tmp_path / "model"))
-    some = worst_examples.of_photos(split, str(tmp_path / "model"), "source:austin")
+    model = str(tmp_path / "model")
+    every = worst_examples.of_photos(split, model)
+    parts = ("source:austin", "size:<256", "brightness:dark", "rarity:1-19")
+    some = {
+        part: [line.split(":")[0] for line in worst_examples.of_photos(split, model, part)]
+        for part in parts
+    }
 
     sure = tf.nn.softmax([2.0, 0, 0, 0, 0])[0]
     assert sorted(every) == [
         f"s/{label}: {breeds[label]}, taken for beagle ({sure:.3f})" for label in range(1, 5)
     ]
-    assert some == [f"s/4: pug, taken for beagle ({sure:.3f})"]
+    assert some == dict(zip(parts, (["s/4"], ["s/3"], ["s/2"], ["s/1"]), strict=True))

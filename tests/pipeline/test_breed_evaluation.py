@@ -16,7 +16,7 @@ from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import standard_artifacts
 
-from components import breed_metrics, model_gate
+from components import breed_metrics, derived_metrics, model_gate
 from components.sources import sample
 from models import backbones, breed, examples, export, pixels
 from pipeline import gates
@@ -175,6 +175,26 @@ def test_the_gate_reads_the_same_figures_with_intervals(measured):
         width = sign * (found[f"top1_{end}"] - found["top1"])
         assert error < width < 4 * error
     assert {"macro_f1_low", "ece_high", "log_loss_low", "top5_high"} <= set(found)
+    assert found["not_a_number"] == 0.0
+    small = model_gate.evaluation_slices(measured.alone)["rarity:1-19"]
+    assert not any(name.endswith(("_low", "_high")) for name in small)
+
+
+def test_answers_that_are_no_numbers_are_counted_and_wrong(measured, write_split, tmp_path):
+    net = breed.classifier(backbones.get("small_cnn").build(SIDE), SIDE, range(5), len(BREEDS))
+    net.set_weights([np.full_like(weights, np.nan) for weights in net.get_weights()])
+    export.BreedExport(net, SIDE, BREEDS).save(str(tmp_path / "model" / "Format-Serving"))
+    rows = [record(label, number) for label in (1, 2) for number in range(EACH)]
+    write_split(tmp_path / "records" / "Split-test", rows)
+    config = gates.breed_eval_config(False)
+
+    uri = evaluated(tmp_path / "records", config, tmp_path / "found", tmp_path / "model")
+
+    found = model_gate.evaluation_metrics(uri)
+    assert (found["not_a_number"], found["top1"], found["examples"]) == (1.0, 0.0, 2 * EACH)
+    rules = {rule.name: model_gate.judge(rule, found) for rule in gates.RULES["breed"]}
+    assert not rules["answers are numbers"]["passed"]
+    assert not rules["floor"]["passed"]
 
 
 def test_precision_and_recall_of_each_breed(measured):
@@ -228,6 +248,8 @@ def test_the_student_beside_its_teacher(measured):
     assert found["disagreement"] == pytest.approx(
         np.mean(measured.top != other.argmax(axis=1)), abs=EXACT
     )
+    for name in ("cosine_to_teacher", "disagreement", "teacher.top1", "teacher.log_loss"):
+        assert found[f"{name}_low"] <= found[name] <= found[f"{name}_high"]
     assert found["teacher.top1"] == pytest.approx(
         independent(measured.labels, other)["top1"], abs=EXACT
     )
@@ -235,8 +257,8 @@ def test_the_student_beside_its_teacher(measured):
 
 def test_a_mean_of_merged_parts_counts_every_photo_once():
     # TFMA's ModelCosineSimilarity says 2/3 of the same parts.
-    combine = breed_metrics._MeanComparison(None, None, "", breed_metrics.cosine)
-    parts = [breed_metrics._Sum(1.0, 1), breed_metrics._Sum(0.0, 1)]
+    combine = derived_metrics._Mean(None, None, ["", "teacher"], breed_metrics.cosine)
+    parts = [derived_metrics._Sum(1.0, 1), derived_metrics._Sum(0.0, 1)]
 
     assert combine.extract_output(combine.merge_accumulators(parts)) == {None: 0.5}
 

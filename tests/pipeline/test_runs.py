@@ -178,7 +178,7 @@ def test_the_closing_table_shows_metrics_gates_and_paths(tmp_path):
         "  WRONG a leak", "  warning: a tiny dog",
         "untrained", "gate breed: REFUSED",
         "gate match: REFUSED, and blessed all the same: a pilot",
-        "    a.jpg and b.jpg: two dogs", "passed, as no version serves yet: 1 more",
+        "    a.jpg and b.jpg: two dogs", "passed, as nothing is there to compare with: 1 more",
         "6 dogs", "0.875", "1,000 dogs (estimated)", "0.625", "40% of the dogs compared",
         "FAILED floor: too low", "not pushed", "serving/match/1", "1 run, 1 cached, in 12 s",
     ):  # fmt: skip
