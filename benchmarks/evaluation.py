@@ -15,10 +15,9 @@ import concurrent.futures
 import math
 import multiprocessing
 import os
-import resource
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import folds
 import numpy as np
@@ -36,35 +35,39 @@ def embeddings(dogs: int) -> tuple[np.ndarray, list[str]]:
     return found, [f"dog-{number}" for number in range(dogs)] * 2
 
 
-def search(dogs: int) -> None:
+def search(dogs: int) -> str:
     """One draw: as many probes as dogs."""
     from components import retrieval
 
     retrieval.DRAWS = 1
     retrieval.search(*embeddings(dogs))
+    return f"{dogs:,} probes x {dogs:,} dogs"
 
 
-def measure(dogs: int) -> None:
+def measure(dogs: int) -> str:
     """All figures of an encoder."""
     from components import retrieval_evaluator
 
     retrieval_evaluator.measure(*embeddings(dogs), shipped=0.5)
+    return f"{2 * dogs:,} photos"
 
 
-def curves(dogs: int) -> None:
+def curves(dogs: int) -> str:
     """All galleries."""
     from components import retrieval_evaluator
 
     retrieval_evaluator.curves(*embeddings(dogs), 0.01, 0.5)
+    return f"{2 * dogs:,} photos"
 
 
-def pairs(count: int) -> None:
-    """Scored pairs of as many photos as have that many pairs, through TFX's Evaluator."""
+def pairs(count: int) -> str:
+    """Scored pairs of as many photos as have that many pairs, of two models, through Evaluator."""
+    import tensorflow as tf
     from google.protobuf import json_format
     from tfx.components.evaluator.executor import Executor
     from tfx.types import standard_artifacts
 
-    from components import pair_scores
+    from components import model_gate, pair_scores
     from models import examples
     from pipeline import gates
 
@@ -73,51 +76,61 @@ def pairs(count: int) -> None:
     def score(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         return np.asarray(((one * other).sum(axis=1) + 1) / 2)
 
-    made = standard_artifacts.Examples(), standard_artifacts.ModelEvaluation()
+    made = {
+        "pairs": standard_artifacts.Examples(),
+        "model": standard_artifacts.Model(),
+        "baseline": standard_artifacts.Model(),
+        "evaluation": standard_artifacts.ModelEvaluation(),
+    }
     with tempfile.TemporaryDirectory() as folder:
-        for artifact, name in zip(made, ("pairs", "evaluation"), strict=True):
+        for name, artifact in made.items():
             artifact.uri = os.path.join(folder, name)
+        for model in ("model", "baseline"):  # that the Evaluator names, and does not call
+            tf.saved_model.save(tf.Module(), os.path.join(folder, model, "Format-Serving"))
         facts = [examples.Facts("drawn", "", 300, 0.5)] * len(dogs)
         ids = [f"photo-{number}" for number in range(len(dogs))]
         encoders = {"model": found, "untrained": found, "baseline": found}
         scorers = {"model": score, "baseline": score}
-        pair_scores.write_pairs(made[0], ids, dogs, facts, encoders, scorers)
+        pair_scores.write_pairs(made["pairs"], ids, dogs, facts, encoders, scorers)
         config = gates.match_eval_config(baseline=True)
         Executor().Do(
-            {"examples": [made[0]]},
-            {"evaluation": [made[1]]},
+            {
+                "examples": [made["pairs"]],
+                "model": [made["model"]],
+                "baseline_model": [made["baseline"]],
+            },
+            {"evaluation": [made["evaluation"]]},
             {
                 "eval_config": json_format.MessageToJson(config, preserving_proto_field_name=True),
                 "example_splits": '["test"]',
+                "module_path": "components.pair_scores",
             },
         )
+        measured = model_gate.evaluation_metrics(made["evaluation"].uri)
+    return f"{measured['examples']:,.0f} pairs"
 
 
-def taken(part: Callable[[int], None], size: int) -> tuple[float, float]:
-    """Seconds of a part, and MiB of its process at the peak, libraries included."""
+def taken(part: Callable[[int], str], size: int) -> tuple[str, float, float]:
+    """What a part was of, its seconds, and MiB of its process at the peak, libraries included."""
+    from components import replay_probe
+
     start = time.monotonic()
-    part(size)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return time.monotonic() - start, peak
+    what = part(size)
+    return what, time.monotonic() - start, replay_probe.peak_mib()
 
 
 def main() -> None:
     """Prints a row for each part."""
     parser = folds.Parser(__doc__)
     parser.add_argument("--dogs", type=int, default=5000, help="in the gallery, and as many probes")
-    parser.add_argument("--pairs", type=int, default=10_000, help="that TFMA evaluates")
+    parser.add_argument("--pairs", type=int, default=10_000, help="that TFMA evaluates, at most")
     arguments = parser.read()
-    parts: Sequence[tuple[Callable[[int], None], int, str]] = [
-        (search, arguments.dogs, f"{arguments.dogs:,} probes x {arguments.dogs:,} dogs"),
-        (measure, arguments.dogs, f"{2 * arguments.dogs:,} photos"),
-        (curves, arguments.dogs, f"{2 * arguments.dogs:,} photos"),
-        (pairs, arguments.pairs, f"{arguments.pairs:,} pairs"),
-    ]
+    parts = [(search, arguments.dogs), (measure, arguments.dogs), (curves, arguments.dogs)]
     print("| part | of | s | MiB |\n| --- | --- | ---: | ---: |")
-    for part, size, what in parts:
+    for part, size in [*parts, (pairs, arguments.pairs)]:
         own = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(1, own) as process:
-            seconds, peak = process.submit(taken, part, size).result()
+            what, seconds, peak = process.submit(taken, part, size).result()
         print(f"| {part.__name__} | {what} | {seconds:.1f} | {peak:.0f} |", flush=True)
     print(f"\n{folds.load()}")
 

@@ -3,6 +3,7 @@
 from tfx import v1 as tfx
 from tfx.types.artifact import Property, PropertyType
 
+METRICS, CURVES = "metrics.json", "curves.json"  # files of an evaluation of our own
 _INT = Property(type=PropertyType.INT)
 _STRING = Property(type=PropertyType.STRING)
 
@@ -49,6 +50,6 @@ class BreedBaselines(tfx.dsl.Artifact):
 
 
 class RetrievalMetrics(tfx.dsl.Artifact):
-    """Recall and mean average precision (`metrics.json`)."""
+    """Recall, false alarms and so on (`metrics.json`), by size of the gallery (`curves.json`)."""
 
     TYPE_NAME = "SpottedRetrievalMetrics"

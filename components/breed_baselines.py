@@ -14,7 +14,6 @@ from tfx.types import artifact_utils, standard_artifacts
 from components import artifacts, colours
 from models import examples as features
 
-METRICS = "metrics.json"
 _BATCH = 64
 
 
@@ -33,7 +32,7 @@ def BreedBaselines(  # noqa: N802 - TFX names the node after the function
     """
     del code
     train, test = (artifact_utils.get_split_uri([examples], name) for name in ("train", "test"))
-    with fileio.open(os.path.join(metrics.uri, METRICS), "w") as file:
+    with fileio.open(os.path.join(metrics.uri, artifacts.METRICS), "w") as file:
         file.write(json.dumps(measure(train, test), indent=1))
 
 

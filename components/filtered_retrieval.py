@@ -14,8 +14,6 @@ from tfx.utils import path_utils
 from components import artifacts, pair_scores, retrieval, retrieval_evaluator
 from models import examples as features
 
-METRICS = "metrics.json"
-
 
 @component
 def FilteredRetrieval(  # noqa: N802 - TFX names the node after the function
@@ -56,7 +54,7 @@ def FilteredRetrieval(  # noqa: N802 - TFX names the node after the function
     shipped = float(stored["threshold/model"])
     figures = retrieval_evaluator.whole_and_parts(found, false_alarm_rate, shipped)
     figures["kept"] = float(found.kept.mean()) if found.kept.size else 0.0
-    with fileio.open(os.path.join(metrics.uri, METRICS), "w") as file:
+    with fileio.open(os.path.join(metrics.uri, artifacts.METRICS), "w") as file:
         file.write(json.dumps({"filtered": figures}, indent=1))
 
 

@@ -197,15 +197,21 @@ def _metrics(facts: Facts) -> Iterator[str]:
 
 def _galleries(curves: Mapping[str, Any]) -> Iterator[str]:
     columns = ("recall@1", "recall@5", "recall@10", "false_alarm")
-    rows = [
-        [
-            f"{row['gallery']:,}{' (estimated)' if row['extrapolated'] else ''}",
-            *(_cell(row.get(column)) for column in columns),
+    first = {
+        "by_size": ("dogs in the gallery", _dogs_there),
+        "by_photos": ("photos of each dog there", lambda row: f"{row['photos']}"),
+    }
+    for curve, (head, told) in first.items():
+        rows = [
+            [told(row), *(_cell(row.get(column)) for column in columns)]
+            for row in curves.get(curve, ())
         ]
-        for row in curves.get("by_size", ())
-    ]
-    if rows:
-        yield _table(["dogs in the gallery", *(f"`{column}`" for column in columns)], rows)
+        if rows:
+            yield _table([head, *(f"`{column}`" for column in columns)], rows)
+
+
+def _dogs_there(row: Mapping[str, Any]) -> str:
+    return f"{row['gallery']:,}{' (estimated)' if row['extrapolated'] else ''}"
 
 
 def _slices(facts: Facts) -> Iterator[str]:

@@ -377,7 +377,7 @@ def _beside_teacher(uri: str) -> dict[str, float]:
 
 def figures_by_name(uri: str) -> dict[str, float]:
     """What an own evaluation measured: `recall@1`, and `untrained.recall@1` and so on."""
-    with fileio.open(os.path.join(uri, "metrics.json")) as file:
+    with fileio.open(os.path.join(uri, artifacts.METRICS)) as file:
         results = json.loads(file.read())
     return {
         name if encoder == "model" else f"{encoder}.{name}": value

@@ -13,7 +13,6 @@ from tfx.types import standard_artifacts
 from tfx.utils import io_utils, path_utils
 
 from components import artifacts, catalog, model_card, model_gate, replay_check, serving
-from components.retrieval_evaluator import CURVES
 from models import vocabulary
 
 _ASIDE = ".partial-"
@@ -74,7 +73,7 @@ def Pusher(  # noqa: N802 - TFX names the node after the function
         fingerprint=fingerprint,
         verdict=_json(model_blessing.uri, model_gate.VERDICT),
         replay=_json(infra_blessing.uri, replay_check.REPORT),
-        curves=_json(retrieval.uri, CURVES) if retrieval else {},
+        curves=_json(retrieval.uri, artifacts.CURVES) if retrieval else {},
         breeds=vocabulary.read(breeds).breeds,
     )
 

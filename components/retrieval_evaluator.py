@@ -14,7 +14,6 @@ from tfx.dsl.io import fileio
 from components import artifacts, pair_scores, retrieval
 from models import match
 
-METRICS, CURVES = "metrics.json", "curves.json"
 EXTRAPOLATED = (1000, 10_000)
 LEAST = 20  # dogs that larger galleries are told from
 
@@ -50,8 +49,8 @@ def RetrievalEvaluator(  # noqa: N802 - TFX names the node after the function
         for name in found
     }
     own = stored["model"], dogs, false_alarm_rate, shipped["model"], found["model"]
-    _write(metrics.uri, METRICS, results)
-    _write(metrics.uri, CURVES, curves(*own))
+    _write(metrics.uri, artifacts.METRICS, results)
+    _write(metrics.uri, artifacts.CURVES, curves(*own))
 
 
 def _write(folder: str, name: str, content: Any) -> None:

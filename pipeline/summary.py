@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from components import (
+    artifacts,
     catalog,
     data_gate,
     dataset,
     dataset_importer,
-    filtered_retrieval,
     model_gate,
     replay_check,
-    retrieval_evaluator,
     split_assigner,
 )
 from models.job import HISTORY
@@ -180,8 +179,8 @@ def _retrieval(outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """How the search fares in larger galleries, with several photos, and behind the breed model."""
     found: dict[str, Any] = {}
     files = (
-        ("RetrievalEvaluator", retrieval_evaluator.CURVES),
-        ("FilteredRetrieval", filtered_retrieval.METRICS),
+        ("RetrievalEvaluator", artifacts.CURVES),
+        ("FilteredRetrieval", artifacts.METRICS),
     )
     for node, name in files:
         if node in outputs:

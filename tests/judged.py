@@ -16,7 +16,16 @@ from components import artifacts
 from components.model_gate import ModelGate
 from components.pair_scores import PairScores
 from components.retrieval_evaluator import RetrievalEvaluator
-from models import distillation, export, input_pipeline, job, mirror, vocabulary
+from models import (
+    backbones,
+    distillation,
+    export,
+    input_pipeline,
+    job,
+    match,
+    mirror,
+    vocabulary,
+)
 from pipeline import gates
 from pipeline.metadata import Store
 
@@ -77,13 +86,23 @@ class Judge:
         shutil.copytree(f"{base.uri}/Format-Serving/assets.extra", f"{serving}/assets.extra")
         return model, net
 
-    def match(self, change: Change, scale: float, offset: float) -> dict[str, Any]:
-        """The rules that a changed encoder breaks, under a calibration."""
-        base = self._made("Trainer_match", "model", Model)
-        net, side = self._changed(base.uri, change)
-        model = self._artifact(Model)
-        exported = export.MatchExport(net, side, scale, offset)
-        exported.save(os.path.join(model.uri, "Format-Serving"))
+    def match(
+        self,
+        change: Change,
+        calibration: tuple[float, float] | None = None,
+        served: Change | None = None,
+    ) -> dict[str, Any]:
+        """The rules that a changed encoder breaks.
+
+        Args:
+          change: of the run's encoder, which is judged after it.
+          calibration: its scale and offset, None for those of the run.
+          served: of the run's encoder, which is the version that serves after it.
+        """
+        made = self._made("Trainer_match", "model", Model)
+        base = self._encoder(made, served) if served else made
+        model = self._encoder(made, change, calibration)
+        side = job.load_keras(made.uri).input_shape[1]
         records = self._made("ImageExampleGen_individual", "examples", Examples)
         pairs = self._artifact(Examples)
         embeddings = self._artifact(artifacts.Embeddings)
@@ -97,6 +116,19 @@ class Judge:
         evaluation = self._evaluated(pairs, model, base, config, module)
         given = {"pairs": pairs, "retrieval": retrieval}
         return self._refused("match", model, evaluation, given)
+
+    def _encoder(
+        self, made: Any, change: Change, calibration: tuple[float, float] | None = None
+    ) -> Any:
+        """A changed encoder as its trainer leaves it."""
+        net, side = self._changed(made.uri, change)
+        if calibration is None:
+            run = self._made("Trainer_match", "model_run", ModelRun)
+            calibration = json.loads(Path(run.uri, job.HISTORY).read_text())["calibration"]
+        model = self._artifact(Model)
+        exported = export.MatchExport(match.served(net, side), side, *calibration)
+        exported.save(os.path.join(model.uri, "Format-Serving"))
+        return model
 
     def _made(self, node: str, key: str, kind: Any) -> Any:
         artifact = kind()
@@ -155,6 +187,23 @@ def nothing(net: Any) -> None:
     """Leaves a model as it is."""
 
 
+def narrow(width: int) -> Change:
+    """An encoder of which only so many of the numbers of an embedding are left."""
+
+    def change(net: Any) -> Any:
+        numbers = net.output_shape[1]
+        kept = np.diag(np.arange(numbers) < width).astype(np.float32)
+        return match.whitened(net, kept, np.zeros(numbers, np.float32))
+
+    return change
+
+
+def untrained(net: Any) -> Any:
+    """An encoder before its training."""
+    side = net.input_shape[1]
+    return match.encoder(backbones.get("small_cnn").build(side), side)
+
+
 def without(breeds: int) -> Change:
     """A model that never says so many of the breeds that it knows."""
 
@@ -171,6 +220,14 @@ def overconfident(net: Any) -> None:
     """Is as often right, and sure of everything."""
     head = net.get_layer("head")
     head.set_weights([20 * weights for weights in head.get_weights()])
+
+
+def broken(net: Any) -> None:
+    """One weight of the head is no number."""
+    head = net.get_layer("head")
+    kernel, *others = head.get_weights()
+    kernel[0, 0] = np.nan
+    head.set_weights([kernel, *others])
 
 
 def deaf(net: Any) -> None:

@@ -118,7 +118,9 @@ def test_a_breed_model_that_learned_nothing_is_refused_with_its_worst_photos(jud
     assert {"floor", "near its teacher", "no worse than served, top1"} <= set(refused)
     feature, _, _ = refused["no worse than served, top1"]["slice"].partition(":")
     assert feature in gates.PHOTO_SLICES
-    assert all("taken for" in photo for photo in refused["floor"]["examples"])
+    for rule in ("floor", "no worse than served, top1"):
+        assert refused[rule]["examples"]
+        assert all("taken for" in photo for photo in refused[rule]["examples"])
 
 
 def test_a_breed_model_that_lost_two_breeds_is_refused(judge):
@@ -149,16 +151,43 @@ def test_a_teacher_in_the_place_of_its_student_is_refused(judge):
     assert set(refused) == {"faster than its teacher"}
 
 
+def test_a_breed_model_with_a_weight_that_is_no_number_is_refused(judge):
+    refused = judge.breed(judged.broken)
+
+    assert {"answers are numbers", "floor"} <= set(refused)
+    assert refused["answers are numbers"]["value"] == 1.0
+
+
 def test_an_overconfident_match_model_is_refused(judge):
-    refused = judge.match(judged.nothing, 20.0, -10.0)
+    refused = judge.match(judged.nothing, (20.0, -10.0))
 
     assert {"calibrated", "no worse than served, ece_all"} <= set(refused)
     assert not any("auc" in name or "mAP" in name for name in refused)
+    assert refused["calibrated"]["examples"]
     assert all("same_dog" in pair for pair in refused["calibrated"]["examples"])
 
 
+def test_a_slightly_worse_match_model_is_refused_and_a_slightly_better_one_is_not(judge):
+    refused = judge.match(judged.narrow(8), served=judged.nothing)
+
+    assert {"no worse than served, mAP", "no worse than served, recall@1"} <= set(refused)
+    assert all(name.startswith("no worse than served") for name in refused)
+    assert judge.match(judged.nothing, served=judged.narrow(8)) == {}
+
+
+@pytest.mark.parametrize("change", [judged.at_random, judged.untrained])
+def test_a_match_model_that_learned_nothing_is_refused(judge, change):
+    refused = judge.match(change)
+
+    assert {"floor", "no worse than served, mAP", "no worse than served, false_alarm"} <= set(
+        refused
+    )
+    assert refused["floor"]["slice"].startswith("pair/")
+    assert refused["floor"]["examples"]
+
+
 def test_an_embedding_that_ignores_its_photo_is_refused(judge):
-    refused = judge.match(judged.deaf, 20.0, -10.0)
+    refused = judge.match(judged.deaf, (20.0, -10.0))
 
     assert {"floor", "better than colours, overall", "no worse than served, auc"} <= set(refused)
 

@@ -372,6 +372,53 @@ def test_the_match_model_can_start_from_the_breed_teacher():
     assert producer(nodes, "Trainer_match", "base_model") == "Trainer_breed_teacher"
 
 
+def card(nodes, model: str) -> dict:
+    return json.loads(parameter(nodes[f"Pusher_{model}"], "card"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "inputs_", "breed", "match"),
+    [
+        ({}, {}, ("the breed teacher's weights", False), ("the breed teacher's weights", False)),
+        (
+            {"weights": "imagenet"},
+            {"weights": "inputs/3333"},
+            ("the breed teacher's weights", True),
+            ("weights that were trained elsewhere", True),
+        ),
+        (  # a student whose own weights saw ImageNet, under a teacher that did not
+            {"student": "mobilenet_v3_small", "student_size": 48},
+            {"student_weights": "inputs/5555"},
+            ("weights that were trained elsewhere", True),
+            ("the breed teacher's weights", False),
+        ),
+        (  # and the other way round
+            {"weights": "imagenet", "student": "mobilenet_v3_small", "student_size": 48},
+            {"weights": "inputs/3333"},
+            ("random weights", True),
+            ("weights that were trained elsewhere", True),
+        ),
+    ],
+)
+def test_a_card_tells_what_the_training_started_from(changes, inputs_, breed, match):
+    nodes = compiled(dataclasses.replace(with_inputs(**inputs_), **changes))
+
+    for model, start in (("breed", breed), ("match", match)):
+        found = card(nodes, model)
+        assert (found["recipe"]["start"], found["pretrained"]) == start
+
+
+def test_without_a_breed_model_match_starts_from_random_weights():
+    nodes = compiled(dataclasses.replace(SETTINGS, views=("individual",)))
+
+    assert card(nodes, "match")["recipe"]["start"] == "random weights"
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_a_card_tells_whether_the_photos_are_drawn(drawn):
+    assert card(compiled(with_inputs(drawn=drawn)), "breed")["drawn"] is drawn
+
+
 def test_no_trainer_is_told_how_it_is_tracked_or_where_it_keeps_its_state(nodes):
     for trainer in ("breed_teacher", "breed_student", "match"):
         config = told(nodes, trainer)

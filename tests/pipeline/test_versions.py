@@ -17,7 +17,7 @@ from components.sources.base import DataError
 from pipeline import dvc_tool, inputs, vault, versions
 from pipeline.dvc_tool import DvcError
 from pipeline.local import make_folders, working
-from pipeline.settings import SettingsError
+from pipeline.settings import Settings, SettingsError
 
 ROOT = Path(__file__).resolve().parents[2]
 ODD = ["a b.jpg", "50%20.jpg", "#1.jpg", "Müller ✓.jpg", 'it\'s "him".jpg', "-r.jpg", "a\\b.jpg"]
@@ -570,3 +570,23 @@ def test_the_samples_versions_are_known_for_it(kept):
     text = Path(item.file).read_text()
     Path(item.file).write_text(text.replace("sample: false", "sample: true"))
     assert versions.is_sample(str(output), item.version)
+
+
+@pytest.mark.parametrize(
+    ("told", "drawn"),
+    [
+        ({}, True),
+        ({"data": "photos"}, False),
+        ({"data_version": "a" * 64}, True),
+        ({"data_version": "b" * 64}, False),
+    ],
+)
+def test_a_run_knows_whether_its_photos_are_drawn(tmp_path, told, drawn):
+    know(tmp_path, "a" * 64, tmp_path / "sample" / "0123")
+    know(tmp_path, "b" * 64, tmp_path / "photos")
+    settings = Settings(
+        **{"data": None, **told}, output=str(tmp_path), backbone="small_cnn", weights="none",
+        image_size=64, epochs=1, batch_size=16,
+    )  # fmt: skip
+
+    assert versions.is_drawn(settings) is drawn
