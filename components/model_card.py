@@ -222,7 +222,9 @@ def _slices(facts: Facts) -> Iterator[str]:
         for name, values in sorted(facts.verdict["slices"].items())
         if name and not name.startswith((_BREED, _SET))
     ]  # fmt: skip
-    yield _table(["slice", "examples", f"`{metric}`", "95 % interval"], rows)
+    head = ["slice", "examples", f"`{metric}`", "95 % interval"]
+    told = len(head) if any(row[-1] != "-" for row in rows) else -1
+    yield _table(head[:told], [row[:told] for row in rows])
     if breeds := _breeds(facts):
         yield "By breed, the least found first:"
         yield _table(["breed", "photos", "recall", "precision"], breeds)

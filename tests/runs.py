@@ -32,10 +32,9 @@ BREED_NODES = {
     "Evaluator_breed_student", "ModelGate_breed", "ReplayCheck_breed", "Pusher_breed",
     "FilteredRetrieval",
 }  # fmt: skip
-RETRIEVAL_NODES = {"RetrievalEvaluator", "ModelGate_match", "Pusher_match"}
+RETRIEVAL_NODES = {"RetrievalEvaluator", "FilteredRetrieval", "ModelGate_match", "Pusher_match"}
 MATCH_NODES = {
-    "Trainer_match", "PairScores", "Evaluator_match", "FilteredRetrieval", "ReplayCheck_match",
-    *RETRIEVAL_NODES,
+    "Trainer_match", "PairScores", "Evaluator_match", "ReplayCheck_match", *RETRIEVAL_NODES,
 }  # fmt: skip
 # It reads the cropped view alone, and no model.
 BASELINES = {"BreedBaselines"}

@@ -86,7 +86,7 @@ def _push_a_finished_model(nodes: graph._Graph) -> None:
         fingerprint="finished",
         data_version=dataset.version_of(nodes.inputs.digest),
         withdrawn="",
-        card=nodes.card("breed"),
+        card=nodes.card("breed", pretrained=False),
         breeds=nodes.inputs.vocabulary,
         code="finished",
     )

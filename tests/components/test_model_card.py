@@ -115,6 +115,16 @@ def test_slices_and_breeds_have_tables_of_their_own():
     assert not any("Boxer" in line or "| breed:" in line for line in lines)
 
 
+def test_slices_of_which_none_has_an_interval_have_no_column_for_one():
+    slices = {"": {"examples": 60}, "pair/source:austin": {"examples": 60, "auc": 0.9}}
+    match = {"gallery": 6.0, "probes": 36.0, "recall@1": 0.75}
+
+    text = card(kind="match", verdict=verdict(metrics=match, slices=slices, breeds={}))
+
+    assert "| slice | examples | `auc` |\n" in text
+    assert "| pair/source:austin | 60 | 0.900 |\n" in text
+
+
 def test_slices_with_few_examples_are_named_among_the_limits():
     assert "- Fewer than 20 examples, which say little: size:<256." in card().splitlines()
 
