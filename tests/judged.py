@@ -149,6 +149,7 @@ class Judge:
 
     def _evaluated(self, records: Any, model: Any, base: Any, config: Any, module: str) -> Any:
         evaluation = self._artifact(ModelEvaluation)
+        config.ClearField("options")  # intervals, which take most of the time, and no rule reads
         Executor().Do(
             {"examples": [records], "model": [model], "baseline_model": [base]},
             {"evaluation": [evaluation]},
