@@ -13,12 +13,10 @@ import sys
 # Keras 3 has to be chosen before anything imports TensorFlow: TFX would choose Keras 2.
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 
-from models import augment, backbones, losses, tracking
+from pipeline import flags
 from pipeline import settings as settings_lib
 from pipeline.command_line import Parser
 from pipeline.settings import (
-    MATCH_LOSS,
-    MATCH_STARTS,
     REAL,
     SAMPLE,
     STAGES,
@@ -68,13 +66,13 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,  # a misspelt flag is an error, not a guess
     )
     _add_data(result.add_argument_group("data and output"))
-    _add_models(result.add_argument_group("models"))
-    _add_breed(result.add_argument_group("the breed models' photos"))
-    _add_student(result.add_argument_group("the breed model's student, and its teacher"))
-    _add_match(result.add_argument_group("the match model"))
-    _add_evaluation(result.add_argument_group("evaluation"))
-    _add_tracking(result.add_argument_group("tracking"))
-    _add_views(
+    flags.add_models(result.add_argument_group("models"))
+    flags.add_breed(result.add_argument_group("the breed models' photos"))
+    flags.add_student(result.add_argument_group("the breed model's student, and its teacher"))
+    flags.add_match(result.add_argument_group("the match model"))
+    flags.add_evaluation(result.add_argument_group("evaluation"))
+    flags.add_tracking(result.add_argument_group("tracking"))
+    flags.add_views(
         result.add_argument_group(
             "views (default: cropped and individual, as far as there are photos for them)"
         )
@@ -116,144 +114,6 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_models(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--image_size",
-        type=int,
-        metavar="N",
-        help=f"side of the photos in the records, pixels (default: {REAL.image_size}, "
-        f"for the sample {SAMPLE.image_size})",
-    )
-    group.add_argument(
-        "--crop_margin",
-        type=float,
-        default=0.0,
-        metavar="X",
-        help="kept round the dog's box in the cropped view, as a share of the box's longer side "
-        "(0 to 1, default: 0)",
-    )
-    group.add_argument(
-        "--backbone",
-        metavar="NAME",
-        help=f"one of {', '.join(backbones.BACKBONES)} (default: {REAL.backbone}, for the sample "
-        f"{SAMPLE.backbone})",
-    )
-    group.add_argument(
-        "--weights",
-        metavar="imagenet|none|FILE",
-        help=f"what the backbone starts from (default: imagenet, for {backbones.SMALL} none); FILE "
-        "is a Keras .weights.h5 without the classifier",
-    )
-    group.add_argument(
-        "--epochs",
-        type=int,
-        metavar="N",
-        help=f"passes over the training photos, for each model (default: {REAL.epochs}, for the "
-        f"sample {SAMPLE.epochs})",
-    )
-    group.add_argument(
-        "--batch_size",
-        type=int,
-        metavar="N",
-        help=f"photos a training step (default: {REAL.batch_size}, for the sample "
-        f"{SAMPLE.batch_size})",
-    )
-
-
-def _add_breed(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--augment",
-        metavar="NAME",
-        default=Settings.augment,
-        help=f"how photos are changed in training: one of {', '.join(augment.POLICIES)} (default: "
-        f"{Settings.augment})",
-    )
-    group.add_argument(
-        "--mix",
-        metavar="|".join(augment.MIXES),
-        default=Settings.mix,
-        help="how the photos of a batch are mixed with each other in training (default: "
-        f"{Settings.mix})",
-    )
-
-
-def _add_student(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--student",
-        metavar="NAME",
-        help="the student's backbone (default: the teacher's, which is --backbone)",
-    )
-    group.add_argument(
-        "--student_size",
-        type=int,
-        metavar="N",
-        help="side of the picture that the student's backbone sees, pixels (default: 2/3 of "
-        "--image_size)",
-    )
-    group.add_argument(
-        "--student_weights",
-        metavar="imagenet|none|FILE",
-        help="what a --student of another backbone than the teacher's starts from (default: "
-        f"imagenet, for {backbones.SMALL} none); with the teacher's backbone it starts from the "
-        "teacher or, with --teacher, from --weights",
-    )
-    group.add_argument(
-        "--teacher",
-        metavar="DIR|wandb:…",
-        help="learn from this model instead of training a teacher: a SavedModel such as "
-        "output/serving/breed/<version>, or wandb:ENTITY/PROJECT/ARTIFACT:ALIAS",
-    )
-
-
-def _add_match(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--match_loss",
-        metavar="NAME",
-        help=f"one of {', '.join(losses.MATCH_LOSSES)} (default: {MATCH_LOSS['pretrained']}, "
-        f"without start weights {MATCH_LOSS['scratch']})",
-    )
-    group.add_argument(
-        "--match_start",
-        metavar="|".join(MATCH_STARTS),
-        default=MATCH_STARTS[0],
-        help="what its backbone starts from: --weights or, where these are none, always the breed "
-        "teacher; with --teacher and no --weights from random ones, for nothing can start from a "
-        f"SavedModel (default: {MATCH_STARTS[0]})",
-    )
-
-
-def _add_evaluation(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--false_alarm_rate",
-        type=float,
-        metavar="X",
-        default=Settings.false_alarm_rate,
-        help="how often a dog that nobody misses may be taken for a missing one: the evaluation "
-        f"finds the threshold that keeps it (0 to 1, default: {Settings.false_alarm_rate})",
-    )
-    group.add_argument(
-        "--bless_anyway",
-        metavar="REASON",
-        help="push models that ModelGate refuses all the same; the verdict keeps the reason, in "
-        "your words, for good",
-    )
-
-
-def _add_tracking(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--wandb",
-        metavar="|".join(tracking.MODES),
-        default=tracking.OFF,
-        help="record training with Weights & Biases: into output/wandb, to be sent by `wandb "
-        f"sync`, or as it goes (default: {tracking.OFF})",
-    )
-
-
-_VIEW_HELP = {
-    "cropped": "the largest dog of each photo of a known breed: trains the breed model",
-    "uncropped": "whole photos of known breeds with the boxes of all dogs: records only",
-    "individual": "photos of known dogs: trains the match model",
-}
 _STAGE_HELP = {
     "data_extraction": "DatasetImporter: check the data folder, find every file",
     "data_transformation": "PhotoCatalog: one row a photo, with breed, dog and boxes",
@@ -261,11 +121,6 @@ _STAGE_HELP = {
     "data_processing": "ImageExampleGen to DataGate: records, statistics, validation",
     "model_training": "all that follows: training, evaluation, gates, push",
 }
-
-
-def _add_views(group: argparse._ArgumentGroup) -> None:
-    for view, text in _VIEW_HELP.items():
-        group.add_argument(f"--{view}", action="store_true", help=text)
 
 
 def _add_stages(group: argparse._ArgumentGroup) -> None:
@@ -300,11 +155,11 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         allow_anomalies=arguments.allow_anomalies,
         upstream_splits=arguments.upstream_splits,
         download=_downloads(arguments.download),
-        views=tuple(view for view in _VIEW_HELP if getattr(arguments, view)),
+        views=tuple(view for view in flags.VIEWS if getattr(arguments, view)),
         stages=stages or STAGES,
         data_version=arguments.data_version,
         student=arguments.student or "",
-        student_size=_student_size(arguments.student_size),
+        student_size=flags.student_size(arguments.student_size),
         student_weights=arguments.student_weights or "",
         teacher=arguments.teacher,
         augment=arguments.augment,
@@ -312,31 +167,9 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         match_loss=arguments.match_loss or "",
         match_start=arguments.match_start,
         false_alarm_rate=arguments.false_alarm_rate,
-        bless_anyway=_reason(arguments.bless_anyway),
+        bless_anyway=flags.reason(arguments.bless_anyway),
         wandb=arguments.wandb,
     )
-
-
-def _reason(given: str | None) -> str:
-    """Why a refusal is overruled, "" when it is not.
-
-    Raises:
-      SettingsError: the reason is empty.
-    """
-    if given is not None and not given.strip():
-        raise SettingsError("--bless_anyway: say why, in words")
-    return (given or "").strip()
-
-
-def _student_size(given: int | None) -> int:
-    """What was given, or 0, from which the settings make their default.
-
-    Raises:
-      SettingsError: 0 was given.
-    """
-    if given == 0:
-        raise SettingsError("--student_size 0: expected a side in pixels, 32 or more")
-    return given or 0
 
 
 def _is_sample(arguments: argparse.Namespace) -> bool:

@@ -1,55 +1,60 @@
-"""The artifact types that TFX has none for."""
+"""The artifact types that TFX has none for.
+
+Vertex takes the name of a type for the place of its class, a module and a name in it, and knows no
+properties of it but custom ones: `tell` writes those.
+"""
 
 from tfx import v1 as tfx
-from tfx.types.artifact import Property, PropertyType
 
 METRICS, CURVES = "metrics.json", "curves.json"  # files of an evaluation of our own
-_INT = Property(type=PropertyType.INT)
-_STRING = Property(type=PropertyType.STRING)
 
 
 class Dataset(tfx.dsl.Artifact):
     """Where every file of a data folder lies (`entries.jsonl`); `digest` names its content."""
 
-    TYPE_NAME = "SpottedDataset"
-    PROPERTIES = {"digest": _STRING, "data_version": _STRING, "files": _INT, "ignored": _INT}
+    TYPE_NAME = "components.Dataset"
 
 
 class PhotoCatalog(tfx.dsl.Artifact):
     """One row for every offered photo, before the split (`photos-*.jsonl`)."""
 
-    TYPE_NAME = "SpottedPhotoCatalog"
-    PROPERTIES = {"data_version": _STRING, "offered": _INT, "accepted": _INT, "rejected": _INT}
+    TYPE_NAME = "components.PhotoCatalog"
 
 
 class SplitManifest(tfx.dsl.Artifact):
     """The ledger: every offered photo with its split or its reason (`photos-*.jsonl`, CSVs)."""
 
-    TYPE_NAME = "SpottedSplitManifest"
-    PROPERTIES = {"data_version": _STRING, "offered": _INT, "accepted": _INT, "rejected": _INT}
+    TYPE_NAME = "components.SplitManifest"
 
 
 class DataVerdict(tfx.dsl.Artifact):
     """What DataGate found (`verdict.json`); `passed` is 0 where the user let it go on."""
 
-    TYPE_NAME = "SpottedDataVerdict"
-    PROPERTIES = {"data_version": _STRING, "passed": _INT, "problems": _INT, "warnings": _INT}
+    TYPE_NAME = "components.DataVerdict"
 
 
 class Embeddings(tfx.dsl.Artifact):
     """Every test photo's embedding by every encoder compared (`embeddings.npz`)."""
 
-    TYPE_NAME = "SpottedEmbeddings"
-    PROPERTIES = {"photos": _INT}
+    TYPE_NAME = "components.Embeddings"
 
 
 class BreedBaselines(tfx.dsl.Artifact):
     """Top-1 of what a breed model has to be better than (`metrics.json`)."""
 
-    TYPE_NAME = "SpottedBreedBaselines"
+    TYPE_NAME = "components.BreedBaselines"
 
 
 class RetrievalMetrics(tfx.dsl.Artifact):
     """Recall, false alarms and so on (`metrics.json`), by size of the gallery (`curves.json`)."""
 
-    TYPE_NAME = "SpottedRetrievalMetrics"
+    TYPE_NAME = "components.RetrievalMetrics"
+
+
+def tell(artifact: tfx.dsl.Artifact, **facts: str | int) -> None:
+    """Writes what is to be known of an artifact without opening its files."""
+    for name, value in facts.items():
+        if isinstance(value, str):
+            artifact.set_string_custom_property(name, value)
+        else:
+            artifact.set_int_custom_property(name, value)

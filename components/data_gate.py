@@ -96,7 +96,7 @@ class Executor(base_executor.BaseExecutor):
         allowed = bool(exec_properties["allow_anomalies"])
         if found.problems and not allowed:
             raise WrongDataError(found)
-        _write(verdict, found, splits.data_version or "")
+        _write(verdict, found, splits.get_string_custom_property("data_version"))
 
 
 def check_ledger(photos: Sequence[Photo], bounds: Bounds) -> Findings:
@@ -183,7 +183,7 @@ def _compare(
     """Compares a view with that of the last run on other data whose model was blessed."""
     manifest = inputs["ledger_before"]
     before = [photo for photo in catalog.read(manifest.uri) if catalog.in_view(photo, view)]
-    version = str(manifest.data_version or "of unknown version")
+    version = manifest.get_string_custom_property("data_version") or "of unknown version"
     if not ledger_checks.same_data(photos, before, bounds.same_data):
         found.warnings.append(
             f"{view}: hardly a photo of the last blessed run's data ({version}) is there: taken "
@@ -266,10 +266,13 @@ def _write(verdict: Any, found: Findings, data_version: str) -> None:
     passed = not found.problems
     with fileio.open(os.path.join(verdict.uri, VERDICT), "w") as file:
         file.write(json.dumps(as_json(found), indent=1))
-    verdict.data_version = data_version
-    verdict.passed = int(passed)
-    verdict.problems = len(found.problems)
-    verdict.warnings = len(found.warnings)
+    artifacts.tell(
+        verdict,
+        data_version=data_version,
+        passed=int(passed),
+        problems=len(found.problems),
+        warnings=len(found.warnings),
+    )
 
 
 class DataGateSpec(component_spec.ComponentSpec):

@@ -17,7 +17,7 @@ IGNORED = "ignored.json"  # members of archives that belong to no source
 @component
 def DatasetImporter(  # noqa: N802 - TFX names the node after the function
     data: Parameter[str],
-    listing: Parameter[str],
+    listings: Parameter[str],
     digest: Parameter[str],
     code: Parameter[str],
     entries: OutputArtifact[artifacts.Dataset],
@@ -26,7 +26,8 @@ def DatasetImporter(  # noqa: N802 - TFX names the node after the function
 
     Args:
       data: the content-addressed folder.
-      listing: what the runner read: every file that counts, with its digest.
+      listings: folder of what runners read: every file that counts, with its digest, in
+        `<digest>.jsonl`.
       digest: of the whole content.
       code: digest of the code, for the cache.
       entries: written: one row for every file, those in archives one by one; and `ignored.json`.
@@ -36,6 +37,7 @@ def DatasetImporter(  # noqa: N802 - TFX names the node after the function
       RuntimeError: the listing is not of this digest.
     """
     del code
+    listing = os.path.join(listings, f"{digest}.jsonl")
     found = dataset.Dataset.read(listing)
     if found.digest != digest:
         raise RuntimeError(f"{listing} is not the listing of {digest}")
@@ -43,10 +45,13 @@ def DatasetImporter(  # noqa: N802 - TFX names the node after the function
     write(entries.uri, rows)
     with fileio.open(os.path.join(entries.uri, IGNORED), "w") as file:
         file.write(json.dumps(left, indent=1))
-    entries.digest = digest
-    entries.data_version = dataset.version_of(digest)
-    entries.files = len(rows)
-    entries.ignored = len(left)
+    artifacts.tell(
+        entries,
+        digest=digest,
+        data_version=dataset.version_of(digest),
+        files=len(rows),
+        ignored=len(left),
+    )
 
 
 def write(folder: str, rows: list[Entry]) -> None:

@@ -15,6 +15,7 @@ import re
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("components", "models", "pipeline")
 LOCK = "requirements.lock"
+IMAGE = (*PACKAGES, "schema", LOCK)  # what an image of the pipeline holds
 # They say how far work is and what came of it, and never change a result.
 _SILENT = {"models.progress", "models.tracking"}
 
@@ -33,6 +34,23 @@ def of_module(name: str) -> str:
     for module in sorted(_closure(name) - _SILENT):
         digest.update(f"{module}\0{_meaning(_path(module))}\n".encode())
     return digest.hexdigest()
+
+
+def of_project() -> str:
+    """Digest of the files that the image of the pipeline holds, names and contents."""
+    digest = hashlib.sha256()
+    for name in image_files():
+        digest.update(
+            f"{name}\0{hashlib.sha256((ROOT / name).read_bytes()).hexdigest()}\n".encode()
+        )
+    return digest.hexdigest()
+
+
+def image_files() -> list[str]:
+    """The files that the image holds, relative to the project, sorted."""
+    below = (path for name in IMAGE for path in [ROOT / name, *sorted((ROOT / name).rglob("*"))])
+    files = (path for path in below if path.is_file() and path.suffix != ".pyc")
+    return sorted(path.relative_to(ROOT).as_posix() for path in files)
 
 
 @functools.cache

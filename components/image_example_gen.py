@@ -90,7 +90,8 @@ def ImageExampleGen(  # noqa: N802 - TFX names the node after the function
     shape = Shape(view, image_size, crop_margin)
     write_shards(shards, data, examples.uri, shape, table, beam_pipeline)
     describe(examples)
-    examples.set_string_custom_property("data_version", splits.data_version)
+    version = splits.get_string_custom_property("data_version")
+    artifacts.tell(examples, data_version=version)
 
 
 def write_shards(

@@ -139,7 +139,7 @@ def _save(
     np.savez(buffer, photo_id=np.array(ids), dog_id=np.array(dogs), **embedded)
     with fileio.open(os.path.join(artifact.uri, _EMBEDDINGS), "wb") as file:
         file.write(buffer.getvalue())
-    artifact.photos = len(ids)
+    artifacts.tell(artifact, photos=len(ids))
 
 
 def read_embeddings(artifact: artifacts.Embeddings) -> dict[str, np.ndarray]:

@@ -54,10 +54,14 @@ def PhotoCatalog(  # noqa: N802 - TFX names the node after the function
     fileio.rmtree(looked)
     if len(rows) != len(offered):
         raise RuntimeError(f"{len(offered)} photos were offered, {len(rows)} were written")
-    photos.data_version = entries.data_version
-    photos.offered = len(rows)
-    photos.rejected = sum(1 for row in rows if row.reason)
-    photos.accepted = photos.offered - photos.rejected
+    rejected = sum(1 for row in rows if row.reason)
+    artifacts.tell(
+        photos,
+        data_version=entries.get_string_custom_property("data_version"),
+        offered=len(rows),
+        rejected=rejected,
+        accepted=len(rows) - rejected,
+    )
 
 
 def look_at_all(

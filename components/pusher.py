@@ -28,7 +28,6 @@ def Pusher(  # noqa: N802 - TFX names the node after the function
     pushed_model: OutputArtifact[standard_artifacts.PushedModel],
     destination: Parameter[str],
     fingerprint: Parameter[str],
-    data_version: Parameter[str],
     withdrawn: Parameter[str],
     card: Parameter[str],
     breeds: Parameter[str],
@@ -41,13 +40,12 @@ def Pusher(  # noqa: N802 - TFX names the node after the function
       model: read: the model.
       model_blessing: read: ModelGate's.
       infra_blessing: read: ReplayCheck's.
-      ledger: read: which photos the model was made of, for its card.
+      ledger: read: which photos the model was made of, and of which version the data were.
       pushed_model: written: where the version lies; nothing when the model was refused, is
         withdrawn, or is what serves: a new verdict on the same model makes no new version of it.
       destination: folder of this model's versions.
       fingerprint: digest of the data, code and settings that made the model; a later run looks for
         the newest version that has another one, as its baseline.
-      data_version: of the data that the model was trained on.
       withdrawn: the version of this model that was withdrawn by hand and stays so, "" for none.
       card: JSON of the `model_card.Facts` that are known before: kind, recipe, pretrained, drawn.
       breeds: path of the breed table.
@@ -63,6 +61,7 @@ def Pusher(  # noqa: N802 - TFX names the node after the function
     if withdrawn:
         pushed_model.set_string_custom_property("withdrawn", withdrawn)
         return
+    data_version = ledger.get_string_custom_property("data_version")
     pushed_model.set_string_custom_property("fingerprint", fingerprint)
     serving_model = path_utils.serving_model_path(model.uri)
     if serves(serving_model, destination):

@@ -60,10 +60,13 @@ def SplitAssigner(  # noqa: N802 - TFX names the node after the function
             _write(splits.uri, f"{view}-{split}.csv", manifest(rows, view, split))
     _write(splits.uri, "breeds.csv", breed_table(rows))
     _write(splits.uri, "rejected.csv", rejects(rows))
-    splits.data_version = photos.data_version
-    splits.offered = len(rows)
-    splits.rejected = sum(1 for row in rows if row.reason)
-    splits.accepted = sum(1 for row in rows if row.split)
+    artifacts.tell(
+        splits,
+        data_version=photos.get_string_custom_property("data_version"),
+        offered=len(rows),
+        rejected=sum(1 for row in rows if row.reason),
+        accepted=sum(1 for row in rows if row.split),
+    )
 
 
 def _write(folder: str, name: str, text: str) -> None:

@@ -6,15 +6,14 @@ import os
 from typing import Any
 
 import tensorflow_data_validation as tfdv
-from google.protobuf import text_format
-from tensorflow_data_validation.anomalies.proto import custom_validation_config_pb2
 from tfx import v1 as tfx
 from tfx.types import BaseChannel
 
-from components import data_gate, dataset, digests, statistics_checks
+from components import data_gate, digests, statistics_checks
 from components.breed_baselines import BreedBaselines
 from components.data_gate import DataGate
 from components.dataset_importer import DatasetImporter
+from components.example_validator import ExampleValidator
 from components.filtered_retrieval import FilteredRetrieval
 from components.image_example_gen import ImageExampleGen
 from components.model_gate import ModelGate
@@ -82,6 +81,8 @@ def create_pipeline(settings: Settings) -> tfx.dsl.Pipeline:
         enable_cache=True,
         metadata_connection_config=(
             tfx.orchestration.metadata.sqlite_metadata_connection_config(settings.metadata)
+            if settings.here
+            else None
         ),
         beam_pipeline_args=BEAM,
     )
@@ -132,7 +133,7 @@ class _Graph:
         entries = self.add(
             DatasetImporter(
                 data=inputs.data,
-                listing=inputs.listing,
+                listings=inputs.listings,
                 digest=inputs.digest,
                 code=digests.of_text(_code("components.dataset_importer"), digests.of_lock()),
             )
@@ -189,12 +190,11 @@ class _Graph:
             f"ImportSchemaGen_{view}",
         ).outputs["schema"]
         anomalies = self.add(
-            tfx.components.ExampleValidator(
+            ExampleValidator(
                 statistics=statistics,
                 schema=schema,
-                custom_validation_config=text_format.Parse(
-                    self.inputs.rules, custom_validation_config_pb2.CustomValidationConfig()
-                ),
+                rules=self.inputs.rules,
+                code=_code("components.example_validator"),
             ),
             f"ExampleValidator_{view}",
         ).outputs["anomalies"]
@@ -214,14 +214,16 @@ class _Graph:
             return {}
         kinds = {key: data_gate.OF_A_VIEW[key] for key in ("ledger_before", "statistics_before")}
         places = {"ledger_before": found.ledger, "statistics_before": found.statistics}
-        same = {"same_shape": int(found.same_shape)}
+        told = {
+            "ledger_before": {"data_version": found.data_version},
+            "statistics_before": {"same_shape": int(found.same_shape)},
+        }
         return {
             key: self.add(
                 tfx.dsl.Importer(
                     source_uri=places[key],
                     artifact_type=kind,
-                    properties={"data_version": found.data_version} if "ledger" in key else None,
-                    custom_properties=None if "ledger" in key else same,
+                    custom_properties=told[key],
                 ),
                 f"{_NAMES[key]}_{view}",
             ).outputs["result"]
@@ -330,7 +332,7 @@ class _Graph:
                 pretrained=told["pretrained"] or settings.pretrained or bool(self.inputs.teacher),
                 network=settings.student,
                 start=_start(told["start"]),
-                picture=f"{settings.student_size} px",
+                student_size=settings.student_size,
                 teacher=settings.backbone if self.inputs.teacher is None else "from elsewhere",
             ),
             photos=records,
@@ -425,7 +427,7 @@ class _Graph:
                 pretrained=settings.pretrained,
                 network=settings.backbone,
                 start=_start("teacher" if base and base is teacher else base),
-                picture=f"{settings.image_size} px",
+                image_size=settings.image_size,
                 loss=settings.match_loss,
             ),
             pairs=scores.outputs["pairs"],
@@ -446,7 +448,7 @@ class _Graph:
                 return self.add(importer, f"Baseline_{model}").outputs["result"]
         return None
 
-    def card(self, kind: str, pretrained: bool, **recipe: str) -> str:
+    def card(self, kind: str, pretrained: bool, **recipe: str | int) -> str:
         """What a model's card tells of how it was trained, as the Pusher reads it."""
         told = {**recipe, "epochs": self.settings.epochs, "seed": self.settings.seed}
         facts = {"kind": kind, "recipe": told, "pretrained": pretrained}
@@ -484,7 +486,6 @@ class _Graph:
                 ledger=self.output("SplitAssigner", "splits"),
                 destination=self.settings.serving(model),
                 fingerprint=fingerprint,
-                data_version=dataset.version_of(self.inputs.digest),
                 withdrawn=withdrawn.version if withdrawn else "",
                 card=card,
                 breeds=self.inputs.vocabulary,

@@ -39,20 +39,44 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> Settings:
     if settings.data is not None:
         for line in downloads.run(settings.data, settings.download):
             say(line)
+    apart = apart_from_data(settings, folder)
+    data, found = _data(settings, folder)
+    found.write(os.path.join(folder, f"{found.digest}.jsonl"))
+    inputs = dataclasses.replace(
+        apart,
+        data=link(settings.output, found.digest, data),
+        digest=found.digest,
+        drawn=versions.is_drawn(settings),
+        ignored=found.ignored,
+    )
+    views = _views(settings.views, found.sources)
+    settings = dataclasses.replace(settings, views=views, inputs=inputs)
+    check_views(settings)
+    return settings
+
+
+def apart_from_data(settings: Settings, folder: str) -> Inputs:
+    """All but the data.
+
+    Args:
+      settings: of the run.
+      folder: of the inputs.
+
+    Raises:
+      SettingsError: the schema, the breed table or the teacher can't be used.
+      WeightsError: the ImageNet weights can't be had.
+    """
     weights, digest = _start_weights(settings, folder, settings.backbone, settings.weights)
     student_weights, student_digest = _student_weights(settings, folder)
     schemas = {view: _schema(folder, view) for view in VIEWS}
     table = _vocabulary(folder)
     teacher, teacher_digest = _teacher(settings, folder, table)
-    data, found = _data(settings, folder)
-    inputs = Inputs(
-        data=link(settings.output, found.digest, data),
-        listing=_listing(folder, found),
-        digest=found.digest,
-        ignored=found.ignored,
+    return Inputs(
+        data="",
+        listings=folder,
+        digest="",
         schemas=schemas,
         rules=_rules(),
-        drawn=versions.is_drawn(settings),
         vocabulary=table,
         weights=weights,
         weights_digest=digest,
@@ -61,10 +85,6 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> Settings:
         teacher=teacher,
         teacher_digest=teacher_digest,
     )
-    views = _views(settings.views, found.sources)
-    settings = dataclasses.replace(settings, views=views, inputs=inputs)
-    check_views(settings)
-    return settings
 
 
 def _data(settings: Settings, folder: str) -> tuple[str, dataset.Dataset]:
@@ -92,14 +112,6 @@ def _read(data: str, folder: str, trust_mtime: bool) -> dataset.Dataset:
     found = dataset.read_dataset(data, before)
     before.write(file)
     return found
-
-
-def _listing(folder: str, found: dataset.Dataset) -> str:
-    """Writes every file of the data with its digest, and returns where."""
-    os.makedirs(folder, exist_ok=True)
-    file = os.path.join(folder, f"{found.digest}.jsonl")
-    found.write(file)
-    return file
 
 
 def _schema(folder: str, view: str) -> str:

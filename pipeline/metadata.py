@@ -10,6 +10,7 @@ from typing import Any
 from components import serving
 from pipeline.settings import Before, Pushed, SettingsError
 
+_DATASET = "components.Dataset"  # the type's name; to import the type takes seconds
 _DONE = {"COMPLETE": "run", "CACHED": "cached"}
 
 
@@ -98,10 +99,10 @@ class Store:
 
     def datasets(self) -> list[Used]:
         """Every content that was ever read, newest first."""
-        artifacts = self._store.get_artifacts_by_type("SpottedDataset") if self._store else []
+        artifacts = self._store.get_artifacts_by_type(_DATASET) if self._store else []
         by_digest: dict[str, list[Any]] = {}
         for artifact in artifacts:
-            digest = artifact.properties["digest"].string_value
+            digest = artifact.custom_properties["digest"].string_value
             if digest:  # what a killed run registered has none
                 by_digest.setdefault(digest, []).append(artifact)
         used = [self._used(digest, same) for digest, same in by_digest.items()]
@@ -114,7 +115,7 @@ class Store:
             for context in self._store.get_contexts_by_artifact(artifact.id)
             if context.type == "pipeline_run"
         }
-        files = same[-1].properties["files"].int_value
+        files = same[-1].custom_properties["files"].int_value
         first = min(artifact.create_time_since_epoch for artifact in same) / 1000
         return Used(digest, files, first, tuple(sorted(runs, reverse=True)))
 

@@ -33,7 +33,7 @@ class Inputs:
 
     Attributes:
       data: folder of the photos.
-      listing: file that lists what counts there, with its digests.
+      listings: folder that holds `<digest>.jsonl`, which lists what counts there.
       digest: of their content.
       rules: text of TFDV's custom validations.
       drawn: the photos are those of the built-in sample.
@@ -52,7 +52,7 @@ class Inputs:
     """
 
     data: str
-    listing: str
+    listings: str
     digest: str
     schemas: Mapping[str, str]
     vocabulary: str
@@ -230,6 +230,11 @@ class Settings:
     def full_run(self) -> bool:
         """Whether every stage runs."""
         return self.stages == STAGES
+
+    @property
+    def here(self) -> bool:
+        """Whether the run keeps its records on this machine, and not Vertex in its own place."""
+        return not self.output.startswith("{{")
 
     @property
     def metadata(self) -> str:

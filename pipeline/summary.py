@@ -113,7 +113,7 @@ def _ignored(settings: Settings, outputs: Mapping[str, Mapping[str, Any]]) -> li
 
 
 def _offered(catalogue: Mapping[str, Any]) -> int:
-    return int(catalogue["photos"].properties["offered"].int_value)
+    return int(catalogue["photos"].custom_properties["offered"].int_value)
 
 
 def _splits(photos: Sequence[catalog.Photo], views: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -51,7 +51,7 @@ class Project:
     @classmethod
     def copy(cls, folder: Path, output: Path | None = None) -> "Project":
         """A fresh clone in `folder`, which works in a folder of its own or in `output`."""
-        for name in ("local_runner.py", "requirements.lock"):
+        for name in ("kubeflow_runner.py", "local_runner.py", "requirements.lock"):
             shutil.copy(ROOT / name, folder / name)
         for name in ("pipeline", "components", "models", "schema"):
             shutil.copytree(
@@ -73,6 +73,19 @@ class Project:
         process = self.start(*flags)
         printed, _ = process.communicate()
         return process.returncode, printed
+
+    def kubeflow(self, *flags: str) -> tuple[int, str]:
+        """Runs `kubeflow_runner.py`."""
+        done = subprocess.run(
+            [sys.executable, "kubeflow_runner.py", *flags],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(self.folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout
 
     def summary(self) -> dict:
         return json.loads((self.output / "summary.json").read_text())

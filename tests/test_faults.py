@@ -23,7 +23,6 @@ from tfx.types import standard_artifacts
 
 from components import (
     copies,
-    dataset,
     image_example_gen,
     ledger_checks,
     model_gate,
@@ -84,7 +83,6 @@ def _push_a_finished_model(nodes: graph._Graph) -> None:
         ledger=nodes.output("SplitAssigner", "splits"),
         destination=nodes.settings.serving("breed"),
         fingerprint="finished",
-        data_version=dataset.version_of(nodes.inputs.digest),
         withdrawn="",
         card=nodes.card("breed", pretrained=False),
         breeds=nodes.inputs.vocabulary,
@@ -697,7 +695,7 @@ def test_wrong_data_can_be_allowed_on_record(clean_run, photos, tmp_path, monkey
     outcome = ingest(photos, clean_run.output, "--allow_anomalies")
 
     assert outcome.code == 0, outcome.printed
-    verdict = outcome.store.outputs(outcome.nodes["DataGate"])["verdict"].properties
+    verdict = outcome.store.outputs(outcome.nodes["DataGate"])["verdict"].custom_properties
     assert verdict["passed"].int_value == 0
     assert verdict["problems"].int_value == 3
     found = outcome.summary["data"]

@@ -1,5 +1,6 @@
 """Whole runs on the built-in sample, as `make run` starts them."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -74,6 +75,46 @@ def test_every_pushed_version_has_a_card_with_the_figures_of_its_run(sample_run)
     assert f"(`recall@1`) | {found['recall@1']:.3f} | {interval} |" in match
     for text, gate in zip((breed, match), summary["gates"], strict=False):
         assert all(f"- {reason}" in text.splitlines() for reason in gate["reasons"])
+
+
+def test_a_rehearsal_of_the_compiled_file_comes_to_the_same(sample_run, tmp_path):
+    project, _ = sample_run
+    code, printed = project.kubeflow(
+        "compile", "--output", str(tmp_path / "vertex"), "--pipeline_root", "gs://bucket/spotted",
+        "--image", "europe-west4-docker.pkg.dev/shelter/spotted/spotted:1",
+    )  # fmt: skip
+    assert code == 0, printed
+    root = tmp_path / "root"
+
+    code, printed = project.kubeflow(
+        "rehearse", "--file", str(tmp_path / "vertex" / "pipeline.json"), "--root", str(root)
+    )
+
+    assert code == 0, printed
+    store = Store(str(project.output / "metadata.sqlite"))
+    nodes = store.nodes(store.runs()[0])
+    for model in MODELS:
+        (pushed,) = (root / "serving" / model).iterdir()
+        assert (pushed / "saved_model.pb").is_file()
+        assert str(pushed) in printed
+        here = root / "artifacts" / f"ModelGate_{model}" / "blessing" / "verdict.json"
+        local = Path(store.outputs(nodes[f"ModelGate_{model}"])["blessing"].uri, "verdict.json")
+        found, wanted = (json.loads(path.read_text()) for path in (here, local))
+        timed = ("latency_ratio", "_low", "_high")  # a clock, and TFMA's random parts
+        for key, value in wanted["metrics"].items():
+            if not key.endswith(timed):
+                assert found["metrics"][key] == pytest.approx(value, abs=1e-6), key
+        assert [r["passed"] for r in found["rules"]] == [r["passed"] for r in wanted["rules"]]
+    for view in ("cropped", "individual"):
+        records = root / "artifacts" / f"ImageExampleGen_{view}" / "examples"
+        digests = {
+            f"ImageExampleGen_{view}/{path.relative_to(records)}": hashlib.sha256(
+                path.read_bytes()
+            ).hexdigest()
+            for path in records.rglob("*tfrecord*")
+        }
+        assert digests.items() <= project.records().items()
+        assert digests
 
 
 def _test_dogs(project: Project) -> list[list[bytes]]:

@@ -34,14 +34,14 @@ def run(tmp_path):
     """Runs the node on a data folder that the runner has read."""
 
     def node(folder, found, digest=""):
-        found.write(str(tmp_path / "listing"))
+        found.write(str(tmp_path / f"{digest or found.digest}.jsonl"))
         made = artifacts.Dataset()
         made.uri = str(tmp_path / "artifact")
         (tmp_path / "artifact").mkdir()
         executor = dataset_importer.DatasetImporter.EXECUTOR_SPEC.executor_class()
         parameters = {
             "data": str(folder),
-            "listing": str(tmp_path / "listing"),
+            "listings": str(tmp_path),
             "digest": digest or found.digest,
             "code": "of the code",
         }
@@ -89,7 +89,7 @@ def test_the_node_counts_and_names_the_members_that_are_left_over(data, run):
             "individuals/more.zip/individuals/README.md",
             "individuals/more.zip/__MACOSX/._ü.jpg",
         ]
-    assert made.ignored == 3
+    assert made.get_int_custom_property("ignored") == 3
 
 
 def test_the_node_says_how_much_it_found_and_of_what(data, run):
@@ -97,16 +97,16 @@ def test_the_node_says_how_much_it_found_and_of_what(data, run):
 
     made = run(data, found)
 
-    assert made.files == 4
-    assert made.digest == found.digest
-    assert made.data_version == found.digest[:12]
+    assert made.get_int_custom_property("files") == 4
+    assert made.get_string_custom_property("digest") == found.digest
+    assert made.get_string_custom_property("data_version") == found.digest[:12]
 
 
 def test_a_photo_that_came_since_the_runner_read_the_folder_is_left_to_the_next_run(data, run):
     found = dataset.read_dataset(str(data))
     (data / "individuals" / "rex" / "2.jpg").write_bytes(PHOTO)
 
-    assert run(data, found).files == 4
+    assert run(data, found).get_int_custom_property("files") == 4
 
 
 def test_an_archive_that_changed_since_the_runner_read_it_is_an_error_that_names_it(data, run):
@@ -121,5 +121,5 @@ def test_an_archive_that_changed_since_the_runner_read_it_is_an_error_that_names
 def test_a_listing_of_other_data_is_an_error(data, run):
     found = dataset.read_dataset(str(data))
 
-    with pytest.raises(RuntimeError, match="listing is not the listing of 0123"):
+    with pytest.raises(RuntimeError, match=r"0123\.jsonl is not the listing of 0123"):
         run(data, found, digest="0123")

@@ -588,7 +588,7 @@ def node(tmp_path, vocabulary_text):
         (tmp_path / "breeds.csv").write_text(vocabulary_text)
         splits, written = artifacts.SplitManifest(), standard_artifacts.Examples()
         splits.uri, written.uri = str(tmp_path / "splits"), str(tmp_path / "examples")
-        splits.data_version = "0123456789ab"
+        artifacts.tell(splits, data_version="0123456789ab")
         catalog.write(splits.uri, rows)
         executor = ImageExampleGen.EXECUTOR_SPEC.executor_class()
         executor.Do(

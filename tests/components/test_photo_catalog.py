@@ -4,6 +4,7 @@ import hashlib
 import numpy as np
 import pytest
 from PIL import Image
+from told import numbers
 
 from components import artifacts, catalog, copies, dataset, dataset_importer, photo_catalog
 from components.catalog import Photo
@@ -408,7 +409,7 @@ def test_the_node_writes_one_row_for_each_offered_photo(tmp_path, picture, encod
     (tmp_path / "breeds.csv").write_text("label,breed,stanford,tsinghua,austin\n0,pug,,,\n")
     entries, photos = artifacts.Dataset(), artifacts.PhotoCatalog()
     entries.uri, photos.uri = str(tmp_path / "entries"), str(tmp_path / "photos")
-    entries.data_version = "0123456789ab"
+    artifacts.tell(entries, data_version="0123456789ab")
     for name in ("entries", "photos"):
         (tmp_path / name).mkdir()
     found, _ = dataset.entries(str(data), dataset.read_dataset(str(data)))
@@ -432,6 +433,6 @@ def test_the_node_writes_one_row_for_each_offered_photo(tmp_path, picture, encod
         "individuals/rex/3.jpg": Reason.UNREADABLE,
     }
     assert len(rows) == len(files)
-    assert (photos.offered, photos.accepted, photos.rejected) == (7, 3, 4)
-    assert photos.data_version == "0123456789ab"
+    assert numbers(photos, "offered", "accepted", "rejected") == (7, 3, 4)
+    assert photos.get_string_custom_property("data_version") == "0123456789ab"
     assert not (tmp_path / "photos" / "looked-at").exists()

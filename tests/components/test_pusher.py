@@ -117,7 +117,7 @@ def run(model, tmp_path):
     (tmp_path / "ledger").mkdir()
     catalog.write(str(tmp_path / "ledger"), [photo])
     told = {
-        "destination": str(tmp_path / "serving"), "fingerprint": "f", "data_version": "d",
+        "destination": str(tmp_path / "serving"), "fingerprint": "f",
         "withdrawn": "", "breeds": str(breeds), "code": "of it",
         "card": json.dumps({"kind": "breed", "recipe": {}, "pretrained": False, "drawn": False}),
     }  # fmt: skip
@@ -140,11 +140,13 @@ def run(model, tmp_path):
             blessings[-1].set_int_custom_property("blessed", value)
             (tmp_path / name).write_text(json.dumps(report))
         pushed = artifact(standard_artifacts.PushedModel(), tmp_path)
+        ledger = artifact(artifacts.SplitManifest(), tmp_path / "ledger")
+        artifacts.tell(ledger, data_version="d")
         inputs = {
             "model": [artifact(standard_artifacts.Model(), tmp_path)],
             "model_blessing": blessings[:1],
             "infra_blessing": blessings[1:],
-            "ledger": [artifact(artifacts.SplitManifest(), tmp_path / "ledger")],
+            "ledger": [ledger],
         }
         pusher.Pusher.EXECUTOR_SPEC.executor_class().Do(inputs, {"pushed_model": [pushed]}, told)
         return pushed

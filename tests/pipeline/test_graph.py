@@ -6,7 +6,7 @@ import json
 import pytest
 from tfx.dsl.compiler import compiler
 
-from components import dataset, digests
+from components import digests
 from pipeline import inputs
 from pipeline.graph import create_pipeline
 from pipeline.settings import Before, Inputs, Pushed, Settings
@@ -14,7 +14,7 @@ from pipeline.settings import Before, Inputs, Pushed, Settings
 VIEWS = ("cropped", "uncropped", "individual")
 INPUTS = Inputs(
     data="inputs/1111",
-    listing="inputs/1111.jsonl",
+    listings="inputs",
     digest="1111",
     schemas={view: f"inputs/{view}/{view}.pbtxt" for view in VIEWS},
     vocabulary="inputs/2222/breeds.csv",
@@ -77,7 +77,7 @@ def test_the_graph_has_neither_resolver_nor_cond(nodes):
 
 
 def test_every_custom_node_and_trainer_carries_a_digest_of_its_code(nodes):
-    stock = ("StatisticsGen", "SchemaGen", "ImportSchemaGen", "ExampleValidator", "Evaluator")
+    stock = ("StatisticsGen", "SchemaGen", "ImportSchemaGen", "Evaluator")
     for name, node in nodes.items():
         if name.startswith("Trainer_"):
             assert len(json.loads(parameter(node, "custom_config"))["code"]) == 64
@@ -307,16 +307,6 @@ def test_another_version_of_a_library_reaches_every_node(lock, tmp_path):
         if told or reached & set(producers(node).values()):
             reached.add(name)
     assert reached == set(after)
-
-
-def test_a_pusher_is_told_the_version_of_the_data():
-    digest = "0123456789abcdef" * 4
-
-    nodes = compiled(with_inputs(digest=digest))
-
-    for pusher in ("Pusher_breed", "Pusher_match"):
-        assert parameter(nodes[pusher], "data_version") == "0123456789ab"
-    assert dataset.version_of(digest) == "0123456789ab"
 
 
 def told(nodes: dict, trainer: str) -> dict:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 
 import keras
@@ -144,9 +145,10 @@ def test_the_listing_names_every_container_with_its_digest(tmp_path, few_photos)
 
     found = inputs.prepare(settings).inputs
 
-    listed = {item.path: item.sha256 for item in dataset.Dataset.read(found.listing).containers}
+    listing = dataset.Dataset.read(os.path.join(found.listings, f"{found.digest}.jsonl"))
+    listed = {item.path: item.sha256 for item in listing.containers}
     assert listed == {
         str(photo.relative_to(few_photos)): hashlib.sha256(photo.read_bytes()).hexdigest()
         for photo in few_photos.rglob("*.jpg")
     }
-    assert dataset.Dataset.read(found.listing).digest == found.digest
+    assert listing.digest == found.digest
