@@ -164,7 +164,7 @@ def _vocabulary(folder: str) -> str:
 
 
 def _rules() -> str:
-    """The text of TFDV's custom validations.
+    """The text of TFDV's custom validations, without comments.
 
     Raises:
       SettingsError: it holds something else.
@@ -173,10 +173,10 @@ def _rules() -> str:
 
     try:
         text = (_SCHEMA / "rules.pbtxt").read_text()
-        text_format.Parse(text, custom_validation_config_pb2.CustomValidationConfig())
+        rules = text_format.Parse(text, custom_validation_config_pb2.CustomValidationConfig())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise SettingsError(f"schema/rules.pbtxt can't be read: {error}; mend it") from None
-    return text
+    return text_format.MessageToString(rules)
 
 
 def _views(wanted: Sequence[str], sources: Sequence[str]) -> tuple[str, ...]:
