@@ -5,6 +5,7 @@ The sections are those of Mitchell et al. (2019), Model Cards for Model Reportin
 
 import collections
 import dataclasses
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -31,8 +32,9 @@ alarms below. The photos are cut to the dog; everything else happens inside the 
 _MEASURED = {
     "breed": ("top1", "top5", "macro_f1", "log_loss", "ece"),
     "match": (
-        "recall@1", "recall@5", "recall@10", "median_rank", "mAP", "found", "false_alarm", "auc",
-        "auc_hard", "tpr_at_1_in_100", "tpr_at_1_in_1000", "equal_error_rate", "ece",
+        "recall@1", "recall@5", "recall@10", "median_rank", "mAP", "found", "false_alarm",
+        "threshold", "found_at_rate", "auc", "auc_hard", "tpr_at_1_in_100", "tpr_at_1_in_1000",
+        "equal_error_rate", "ece",
     ),
 }  # fmt: skip
 _WORDS = {
@@ -46,8 +48,10 @@ _WORDS = {
     "recall@10": "share among the first ten",
     "median_rank": "median place of the right dog",
     "mAP": "mean average precision",
-    "found": "right dog first, and above the threshold",
-    "false_alarm": "another dog above the threshold, the right one not in the gallery",
+    "found": "right dog first, and `same_dog` 0.5 or more",
+    "false_alarm": "another dog at 0.5 or more, the right one not in the gallery",
+    "threshold": "cosine that keeps the wanted rate of such false alarms",
+    "found_at_rate": "right dog first, and at that cosine or more",
     "auc": "area under the ROC curve of pairs",
     "auc_hard": "the same, dogs that look alike",
     "tpr_at_1_in_100": "pairs of one dog found, at one false in 100",
@@ -183,7 +187,7 @@ def _metrics(facts: Facts) -> Iterator[str]:
             *(_cell(metrics.get(f"{other}.{name}")) for other in beside),
         ]
         for name in _MEASURED[kind]
-        if metrics.get(name) is not None
+        if metrics.get(name) is not None and not _certain(name, metrics)
     ]
     head = ["", "this model", "95 % interval", *(_COLUMNS[name] for name in beside)]
     yield _table(head, rows)
@@ -193,6 +197,12 @@ def _metrics(facts: Facts) -> Iterator[str]:
             f"{metrics['probes']:.0f} photos were looked up."
         )
         yield from _galleries(facts.curves)
+
+
+def _certain(name: str, metrics: Mapping[str, Any]) -> bool:
+    """Whether a recall among the first k is that of a gallery of no more than k dogs: always 1."""
+    _, _, k = name.partition("recall@")
+    return bool(k) and int(k) >= metrics.get("gallery", math.inf)
 
 
 def _galleries(curves: Mapping[str, Any]) -> Iterator[str]:
@@ -271,8 +281,13 @@ def _limits(facts: Facts, sources: set[str]) -> Iterator[str]:
     else:
         yield (
             "The dogs of `test` are those of the sources above. Those that a city misses may look "
-            "more alike; figures of larger galleries are estimates that assume they do not."
+            "more alike."
         )
+        dogs = facts.verdict["metrics"]["gallery"]
+        if any(row["extrapolated"] for row in facts.curves.get("by_size", ())):
+            yield "Figures of larger galleries are estimates that assume they do not."
+        else:
+            yield f"Only {dogs:.0f} dogs were looked for: nothing is said of larger galleries."
     yield "Dogs change: coats are clipped, puppies grow. Nothing here measures that."
 
 

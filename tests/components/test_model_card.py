@@ -125,6 +125,27 @@ def test_slices_of_which_none_has_an_interval_have_no_column_for_one():
     assert "| pair/source:austin | 60 | 0.900 |\n" in text
 
 
+@pytest.mark.parametrize(
+    ("by_size", "told"),
+    [
+        ([{"gallery": 6, "extrapolated": 0}], "- Only 6 dogs were looked for: nothing is said of"),
+        ([{"gallery": 1000, "extrapolated": 1}], "- Figures of larger galleries are estimates"),
+    ],
+)
+def test_a_match_card_says_what_is_not_known_of_larger_galleries(by_size, told):
+    found = {"gallery": 6.0, "probes": 36.0, "recall@1": 0.75, "recall@5": 0.9, "recall@10": 1.0}
+
+    text = card(
+        kind="match",
+        verdict=verdict(metrics=found, slices={}, breeds={}),
+        curves={"by_size": by_size},
+    )
+
+    assert told in text
+    assert "(`recall@5`)" in text
+    assert "(`recall@10`)" not in text  # of six dogs, every one is among the first ten
+
+
 def test_slices_with_few_examples_are_named_among_the_limits():
     assert "- Fewer than 20 examples, which say little: size:<256." in card().splitlines()
 
