@@ -15,6 +15,7 @@ from collections.abc import Callable
 # Keras 3 has to be chosen before anything imports TensorFlow: TFX would choose Keras 2.
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 
+from models import places
 from models.backbones import WeightsError
 from pipeline import flags
 from pipeline import settings as settings_lib
@@ -162,8 +163,9 @@ def rehearse_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     result.add_argument("--data", metavar="DIR", help="your photos; without it, a drawn sample")
     result.add_argument(
-        "--root", metavar="DIR",
-        help="a new folder in the place of the pipeline root (default: rehearsal-<time> by FILE)",
+        "--root", metavar="DIR|gs://…",
+        help="a new folder in the place of the pipeline root (default: rehearsal-<time> by FILE); "
+        "of a bucket, that one still gets what the tasks print",
     )  # fmt: skip
     for name in ("image_size", "student_size", "epochs"):
         result.add_argument(
@@ -185,12 +187,13 @@ def rehearse(argv: list[str]) -> int:
     except (OSError, ValueError) as error:
         raise SettingsError(f"--file {arguments.file}: can't be read: {error}") from None
     folder = os.path.dirname(os.path.abspath(arguments.file))
-    root = os.path.abspath(
-        arguments.root or os.path.join(folder, f"rehearsal-{time.strftime('%Y%m%d-%H%M%S')}")
-    )
-    if os.path.exists(root) and os.listdir(root):
+    work = os.path.join(folder, f"rehearsal-{time.strftime('%Y%m%d-%H%M%S')}")
+    root = (arguments.root or work).rstrip("/")
+    if not places.remote(root):
+        root = work = os.path.abspath(root)
+    if places.is_folder(root) and places.names(root):
         raise SettingsError(f"--root {root}: is not empty: give a new folder")
-    settings_lib.check_output(root)
+    settings_lib.check_output(work)
     numbers = {
         name: getattr(arguments, name)
         for name in ("image_size", "student_size", "epochs")
@@ -199,7 +202,7 @@ def rehearse(argv: list[str]) -> int:
     from pipeline import rehearsal
 
     try:
-        passed = rehearsal.rehearse(job, folder, root, arguments.data, numbers, _say)
+        passed = rehearsal.rehearse(job, folder, work, root, arguments.data, numbers, _say)
     except rehearsal.RehearsalError as error:
         print(f"kubeflow_runner.py: {error}", file=sys.stderr)
         return 1

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import IO, NamedTuple
 
 from components.sources.base import DataError
+from models import places
 
 MOST_BYTES = 256 << 20  # of one member, unpacked
 MOST_TIMES = 100  # that the members of an archive may be larger than the archive
@@ -74,7 +75,8 @@ def members(path: str) -> list[Member]:
     try:
         _check_packing(path)
         found = list((_zip_members if _is_zip(path) else _tar_members)(path))
-        _check_sizes(found, os.path.getsize(path))
+        with places.File(path) as file:
+            _check_sizes(found, file.size)
     except Exception as error:  # the readers raise whatever a damaged file leads them to
         raise DataError(
             f"{path}: expected a whole tar (not compressed) or zip, but {_why(error)}: fetch it "
@@ -88,7 +90,7 @@ def _why(error: Exception) -> str:
 
 
 def _check_packing(path: str) -> None:
-    with open(path, "rb") as stream:
+    with places.reading(path) as stream:
         start = stream.read(6)
     if start.startswith(_COMPRESSED):
         raise _RefusedError("it is compressed as a whole")
@@ -118,8 +120,9 @@ def inflate(data: bytes, unpacked: int) -> bytes:
 
 
 def _tar_members(path: str) -> Iterator[Member]:
-    end = os.path.getsize(path)
-    with open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+    with places.File(path) as file:
+        end = file.size
+    with places.reading(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
         for item in archive:
             if item.isdir() and not item.size:
                 continue
@@ -148,7 +151,7 @@ def _check_tar_end(stream: IO[bytes], offset: int) -> None:
 
 
 def _zip_members(path: str) -> Iterator[Member]:
-    with open(path, "rb") as stream, zipfile.ZipFile(stream) as archive:
+    with places.reading(path) as stream, zipfile.ZipFile(stream) as archive:
         _check_zip_count(stream, len(archive.infolist()))
         for item in archive.infolist():
             if item.is_dir():

@@ -5,16 +5,14 @@ import hashlib
 import json
 import os
 import posixpath
-import stat
 import threading
 import unicodedata
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import BinaryIO
 
 from components import archives, parallel
 from components.catalog import Photo
-from components.seen import Seen, Stamp
+from components.seen import Seen
 from components.sources.base import (
     NOT_DOWNLOADED,
     RECORDS,
@@ -24,6 +22,8 @@ from components.sources.base import (
     is_photo,
 )
 from components.sources.registry import SOURCES
+from models import places
+from models.places import Stamp
 from models.progress import Rate
 
 _READ = 1 << 22
@@ -62,16 +62,14 @@ class Dataset:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def write(self, file: str) -> None:
-        """Writes the containers as JSON lines, aside first."""
-        with open(f"{file}.partial", "w") as stream:
-            for item in self.containers:
-                stream.write(json.dumps(dataclasses.asdict(item)) + "\n")
-        os.replace(f"{file}.partial", file)
+        """Writes the containers as JSON lines, all of them or nothing."""
+        lines = (json.dumps(dataclasses.asdict(item)) + "\n" for item in self.containers)
+        places.write(file, "".join(lines).encode())
 
     @classmethod
     def read(cls, file: str) -> "Dataset":
         """Reads what `write` wrote."""
-        with open(file) as stream:
+        with places.reading(file) as stream:
             return cls(tuple(Container(**json.loads(line)) for line in stream), ())
 
     @property
@@ -98,13 +96,16 @@ def list_containers(data: str) -> tuple[list[tuple[str, str]], list[str]]:
     """
     claimed: list[tuple[str, str]] = []
     left = []
-    for name in sorted(os.listdir(data)):
+    data = places.resolved(data)
+    for entry in places.names(data):
+        name = entry.removesuffix("/")
         if archives.source_of(name) in SOURCES:
             claimed.append((archives.source_of(name), name))
-        elif name not in SOURCES or not os.path.isdir(posixpath.join(data, name)):
+        elif name not in SOURCES or entry == name:
             left.append(name)
     for source in SOURCES.values():
-        paths = _walk(posixpath.join(data, source.name))
+        folder = posixpath.join(data, source.name)
+        paths = _walk_bucket(folder) if places.remote(folder) else _walk(folder)
         _check_names(paths, posixpath.join(data, source.name))
         for path in sorted(paths):
             inside = f"{source.name}/{path}"
@@ -175,6 +176,31 @@ def _walk(folder: str) -> list[str]:
     return found
 
 
+def _walk_bucket(folder: str) -> list[str]:
+    """Every file below a folder of a bucket, as `_walk`, the folders of a depth all at once."""
+    if not places.is_folder(folder):
+        return []
+    found = []
+    below = [""]
+    while below:
+        listed = parallel.each(lambda name: _listed(folder, name), below, batch=1, waiting=True)
+        paths = [path for paths in listed for path in paths]
+        below = [path for path in paths if path.endswith("/") and not _is_hidden(path)]
+        found += [path for path in paths if not path.endswith("/") or _is_hidden(path)]
+    return found
+
+
+def _listed(folder: str, below: str) -> list[str]:
+    try:
+        return [below + name for name in places.names(posixpath.join(folder, below))]
+    except OSError as error:
+        raise DataError(f"{folder}/{below} can't be listed ({error.strerror})") from error
+
+
+def _is_hidden(path: str) -> bool:
+    return posixpath.basename(path.rstrip("/")).startswith(".")
+
+
 def _cannot_list(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise DataError(
@@ -193,8 +219,9 @@ def read_dataset(data: str, before: Seen | None = None) -> Dataset:
       DataError: as `list_containers`, or a file can't be read.
     """
     claimed, ignored = list_containers(data)
+    data = places.resolved(data)
     before = Seen() if before is None else before
-    stamps = {path: _stamp(posixpath.join(data, path)) for _, path in claimed}
+    stamps = _stamps(data, [path for _, path in claimed])
     known = {path: before.digest(path, stamp) for path, stamp in stamps.items() if stamp}
     digests = {path: digest for path, digest in known.items() if digest}
     digests |= _digest_all(data, [path for _, path in claimed if path not in digests], stamps)
@@ -209,13 +236,13 @@ def read_dataset(data: str, before: Seen | None = None) -> Dataset:
     return Dataset(tuple(containers), tuple(ignored))
 
 
-def _stamp(path: str) -> Stamp | None:
-    """Size and time of modification of a regular file, None for all else."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+def _stamps(data: str, paths: Sequence[str]) -> dict[str, Stamp | None]:
+    """Size and time of every file."""
+
+    def stamp(path: str) -> Stamp | None:
+        return places.stamp(posixpath.join(data, path))
+
+    return dict(zip(paths, parallel.each(stamp, paths, waiting=places.remote(data)), strict=True))
 
 
 def _size(stamp: Stamp | None) -> int:
@@ -235,7 +262,8 @@ def _digest_all(
     def read(path: str) -> str:
         return _digest_file(posixpath.join(data, path))
 
-    for path, digest in zip(whole, parallel.each(read, whole), strict=True):
+    found = parallel.each(read, whole, waiting=places.remote(data))
+    for path, digest in zip(whole, found, strict=True):
         digests[path] = digest
         rate.add(1)
     for path in paths:
@@ -251,7 +279,9 @@ def _digest_file(path: str) -> str:
             raise OSError(0, "it is no regular file")
         return sha256_of_file(path)
     except OSError as error:
-        if is_photo(path):  # one photo is a row of the ledger, not the end of the run
+        # One photo is a row of the ledger, not the end of the run; but an object of a bucket is
+        # whole, and what can't be read now can be read another time.
+        if is_photo(path) and not places.remote(path):
             return UNREADABLE
         raise DataError(f"{path} can't be read ({error.strerror}): mend or move it") from error
 
@@ -266,12 +296,12 @@ def digest_in_blocks(path: str, block: int = BLOCK) -> str:
     def digest(start: int) -> bytes:
         found, end = hashlib.sha256(), start + block
         for offset in range(start, end, _READ):
-            found.update(os.pread(stream.fileno(), min(_READ, end - offset), offset))
+            found.update(file.read(offset, min(_READ, end - offset)))
         return found.digest()
 
     try:
-        with open(path, "rb") as stream:
-            starts = range(0, os.fstat(stream.fileno()).st_size, block)
+        with places.File(path) as file:
+            starts = range(0, file.size, block)
             return hashlib.sha256(b"".join(parallel.each(digest, starts, batch=1))).hexdigest()
     except OSError as error:
         raise DataError(f"{path} can't be read ({error.strerror}): mend or move it") from error
@@ -284,13 +314,15 @@ def digest_of_archive(path: str) -> str:
       OSError: it can't be read.
       DataError: it is large, and can't be read.
     """
-    return digest_in_blocks(path) if os.path.getsize(path) > BLOCK else sha256_of_file(path)
+    with places.File(path) as file:
+        large = file.size > BLOCK
+    return digest_in_blocks(path) if large else sha256_of_file(path)
 
 
 def sha256_of_file(path: str) -> str:
     """Hexadecimal sha256 of a file's content."""
     digest = hashlib.sha256()
-    with open(path, "rb") as stream:
+    with places.reading(path) as stream:
         while block := stream.read(_READ):
             digest.update(block)
     return digest.hexdigest()
@@ -306,6 +338,7 @@ def entries(data: str, dataset: Dataset) -> tuple[list[Entry], list[str]]:
     Raises:
       DataError: an archive is damaged, or a name is held twice.
     """
+    data = places.resolved(data)
     found: list[Entry] = []
     left: list[str] = []
     for container in dataset.containers:
@@ -319,7 +352,7 @@ def entries(data: str, dataset: Dataset) -> tuple[list[Entry], list[str]]:
             )  # fmt: skip
         else:
             # By its real path: messages are about the user's file, not about a link to it.
-            path = os.path.realpath(posixpath.join(data, container.path))
+            path = places.real(posixpath.join(data, container.path))
             if digest_of_archive(path) != container.sha256:
                 raise _changed(path)
             own, foreign = _members(source, container, path)
@@ -356,11 +389,11 @@ def _members(source: Source, container: Container, path: str) -> tuple[list[Entr
         else:
             left.append(f"{container.path}/{member.name}")
     rate = Rate(f"reading {container.path}", len(own), "files")
-    with open(path, "rb") as stream:
+    with places.File(path) as file:
 
         def entry(item: tuple[str, archives.Member]) -> Entry:
             name, member = item
-            digest = _digest(stream.fileno(), member, path)
+            digest = _digest(file, member, path)
             rate.add(1)
             return Entry(
                 source.name, name, container.path, member.offset, member.size, digest,
@@ -370,10 +403,10 @@ def _members(source: Source, container: Container, path: str) -> tuple[list[Entr
         return list(parallel.each(entry, list(own.items()))), left
 
 
-def _digest(file: int, member: archives.Member, path: str) -> str:
+def _digest(file: places.File, member: archives.Member, path: str) -> str:
     """Sha256 of a member's content, checked against its CRC where it has one."""
     try:
-        data = archives.inflate(os.pread(file, member.size, member.offset), member.unpacked)
+        data = archives.inflate(file.read(member.offset, member.size), member.unpacked)
     except ValueError as error:
         raise DataError(f"{path}: {member.name} {error}: fetch the archive again") from error
     if member.crc is not None and zlib.crc32(data) != member.crc:
@@ -383,18 +416,18 @@ def _digest(file: int, member: archives.Member, path: str) -> str:
 
 def _changed(path: str) -> DataError:
     return DataError(
-        f"{os.path.realpath(path)} is not what it was when the run began (or, with --trust_mtime, "
+        f"{places.real(path)} is not what it was when the run began (or, with --trust_mtime, "
         "when it was last read): start the run again, without --trust_mtime"
     )
 
 
 class Reader:
-    """Reads entries by offset, from any thread, keeping the last file open between reads."""
+    """Reads entries by offset, from any thread, keeping the last archive open between reads."""
 
     def __init__(self, data: str):
-        self._data = data
+        self._data = places.resolved(data)
         self._path = ""
-        self._file: BinaryIO | None = None
+        self._file: places.File | None = None
         self._lock = threading.Lock()
 
     def __enter__(self) -> "Reader":
@@ -410,14 +443,21 @@ class Reader:
           OSError: the file can't be read.
           ValueError: they don't unpack to what the archive promised.
         """
+        if archives.is_archive(container):
+            data = self._of_archive(container, offset, size)
+        else:
+            with places.reading(posixpath.join(self._data, container)) as stream:
+                stream.seek(offset)
+                data = stream.read(size)
+        return archives.inflate(data, unpacked)
+
+    def _of_archive(self, container: str, offset: int, size: int) -> bytes:
         with self._lock:
             if container != self._path or self._file is None:
                 self._close()
-                self._file = open(posixpath.join(self._data, container), "rb")  # noqa: SIM115
+                self._file = places.File(posixpath.join(self._data, container))
                 self._path = container
-            self._file.seek(offset)
-            data = self._file.read(size)
-        return archives.inflate(data, unpacked)
+            return self._file.read(offset, size)
 
     def _checked(self, container: str, offset: int, size: int, unpacked: int, sha256: str) -> bytes:
         if sha256 == UNREADABLE:  # to open what is no regular file may take forever

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from models import places
+
 BATCH = 10  # items that a thread takes at once: handing one over costs a tenth of a millisecond
 _making = threading.Lock()
 _Item = TypeVar("_Item")
@@ -19,14 +21,29 @@ _Result = TypeVar("_Result")
 
 
 def each(
-    function: Callable[[_Item], _Result], items: Sequence[_Item], batch: int = BATCH
+    function: Callable[[_Item], _Result],
+    items: Sequence[_Item],
+    batch: int = BATCH,
+    waiting: bool = False,
 ) -> Iterator[_Result]:
-    """The function's results, in the order of the items; what it raises is raised here."""
+    """The function's results, in the order of the items; what it raises is raised here.
+
+    Args:
+      function: is called from many threads.
+      items: its arguments.
+      batch: of items that a thread takes at once.
+      waiting: the function waits for a network most of the time: for it there are more threads.
+    """
 
     def some(start: int) -> list[_Result]:
         return [function(item) for item in items[start : start + batch]]
 
     starts = range(0, len(items), batch)
+    if waiting:
+        with concurrent.futures.ThreadPoolExecutor(places.AT_ONCE) as pool:
+            for results in pool.map(some, starts):
+                yield from results
+        return
     for results in _pool().map(some, starts) if cores() > 1 else map(some, starts):
         yield from results
 

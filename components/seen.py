@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 
-Stamp = tuple[int, int]  # size in bytes, time of modification in nanoseconds
+from models.places import Stamp
 
 
 @dataclasses.dataclass

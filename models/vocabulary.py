@@ -11,6 +11,8 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from models import places
+
 FILE = "breeds.csv"
 MIXED = "mixed / unknown"
 
@@ -75,8 +77,7 @@ class Vocabulary:
 
 def read(path: str) -> Vocabulary:
     """Reads the table from a file; raises as `parse`."""
-    with open(path, encoding="utf-8") as file:
-        return parse(file.read())
+    return parse(places.read(path).decode())
 
 
 def parse(text: str) -> Vocabulary:

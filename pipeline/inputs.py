@@ -16,7 +16,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from components import dataset, digests, seen
 from components.catalog import VIEWS
 from components.sources.registry import SOURCES
-from models import backbones, vocabulary
+from models import backbones, places, vocabulary
 from models.progress import log
 from pipeline import downloads, teachers, versions
 from pipeline.settings import MODEL_VIEWS, Inputs, Settings, SettingsError, check_views
@@ -95,8 +95,13 @@ def _data(settings: Settings, folder: str) -> tuple[str, dataset.Dataset]:
 
     if settings.data_version is not None:
         return versions.read(settings.output, settings.data_version, read)
-    data = sample(settings.output) if settings.data is None else os.path.abspath(settings.data)
+    data = sample(settings.output) if settings.data is None else place_of(settings.data)
     return data, read(data)
+
+
+def place_of(data: str) -> str:
+    """A data folder by its whole path."""
+    return data.rstrip("/") if places.remote(data) else os.path.abspath(data)
 
 
 def _read(data: str, folder: str, trust_mtime: bool) -> dataset.Dataset:
@@ -107,7 +112,7 @@ def _read(data: str, folder: str, trust_mtime: bool) -> dataset.Dataset:
       folder: of the inputs.
       trust_mtime: a file of the size and time that it had when it was last read is not read again.
     """
-    file = os.path.join(folder, "seen", f"{digests.of_text(os.path.realpath(data))}.jsonl")
+    file = os.path.join(folder, "seen", f"{digests.of_text(places.real(data))}.jsonl")
     before = seen.read(file) if trust_mtime else seen.Seen()
     found = dataset.read_dataset(data, before)
     before.write(file)

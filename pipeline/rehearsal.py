@@ -18,12 +18,24 @@ from typing import Any
 
 from components import dataset, digests
 from components.sources.base import DataError
+from models import places
 from pipeline import inputs
 from pipeline.settings import MODELS, SettingsError
 
 _INPUT = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
 _WHOLE = "{{$}}"
-_SET = {"TF_USE_LEGACY_KERAS": "0", "PYTHONUNBUFFERED": "1"}  # by the image
+_SET = {"TF_USE_LEGACY_KERAS": "0", "PYTHONUNBUFFERED": "1", **places.READ_AHEAD}  # by the image
+# What leads a task to a bucket from here; on Vertex the machine itself is somebody.
+_WAY = (
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "CLOUDSDK_CONFIG",
+    "NO_GCE_CHECK",
+    "STORAGE_EMULATOR_HOST",
+    "https_proxy",
+    "no_proxy",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+)
 
 
 class RehearsalError(RuntimeError):
@@ -33,6 +45,7 @@ class RehearsalError(RuntimeError):
 def rehearse(
     job: Mapping[str, Any],
     folder: str,
+    work: str,
     root: str,
     data: str | None,
     values: Mapping[str, Any],
@@ -43,7 +56,8 @@ def rehearse(
     Args:
       job: its content.
       folder: where it lies, with its `inputs`.
-      root: a new folder, in the place of the pipeline root.
+      work: a new folder of this machine, for the files of the image and what the tasks print.
+      root: in the place of the pipeline root: the same folder, or one of a bucket.
       data: the photos, None for the built-in sample.
       values: of the pipeline's parameters that are numbers.
       say: is told how it goes.
@@ -56,32 +70,40 @@ def rehearse(
       SettingsError: the photos can't be used.
     """
     start = time.monotonic()
-    places = os.path.join(root, "inputs")
-    shutil.copytree(os.path.join(folder, "inputs"), places)
-    place = inputs.sample(root) if data is None else os.path.abspath(data)
     try:
+        places.copy(os.path.join(folder, "inputs"), f"{root}/inputs")
+        place = _sample(work, root) if data is None else inputs.place_of(data)
         found = dataset.read_dataset(place)
+        found.write(f"{root}/inputs/{found.digest}.jsonl")
     except DataError as error:
         raise SettingsError(str(error)) from error
-    found.write(os.path.join(places, f"{found.digest}.jsonl"))
+    except OSError as error:
+        raise SettingsError(f"{root} can't be written: {error.strerror}") from error
     told = {**values, "root": root, "data": place, "data_version": found.digest}
     say(f"rehearsing {len(job['pipelineSpec']['root']['dag']['tasks'])} tasks in {root}")
-    done = Rehearsal(job, root, told, digests.image_files(), say).run()
+    done = Rehearsal(job, work, root, told, digests.image_files(), say).run()
     pushed = True
     for model in MODELS:
         if f"Pusher_{model}" in done:
-            verdict = os.path.join(done[f"ModelGate_{model}"]["blessing"]["uri"], "verdict.json")
-            with open(verdict) as file:
-                rules = json.load(file)["rules"]
-            for rule in rules:
+            blessing = done[f"ModelGate_{model}"]["blessing"]["uri"]
+            for rule in json.loads(places.read(f"{blessing}/verdict.json"))["rules"]:
                 if not rule["passed"]:
                     say(f"{model}: FAILED {rule['rule']}: {rule['reason']}")
             metadata = done[f"Pusher_{model}"]["pushed_model"]["metadata"]
             say(f"{model:<9} {metadata.get('pushed_destination', 'not pushed')}")
             pushed &= "pushed_destination" in metadata
-    say(f"artifacts {os.path.join(root, 'artifacts')}")
-    say(f"logs      {os.path.join(root, 'logs')}, in {time.monotonic() - start:.0f} s")
+    say(f"artifacts {root}/artifacts")
+    say(f"logs      {os.path.join(work, 'logs')}, in {time.monotonic() - start:.0f} s")
     return pushed
+
+
+def _sample(work: str, root: str) -> str:
+    """The folder of the built-in sample, below the pipeline root."""
+    drawn = inputs.sample(work)
+    if not places.remote(root):
+        return drawn
+    places.copy(drawn, f"{root}/sample")
+    return f"{root}/sample"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,13 +112,15 @@ class Rehearsal:
 
     Args:
       job: the pipeline file's content.
-      root: folder for all that it writes.
+      work: folder of this machine for the files of the image and what the tasks print.
+      root: folder for all else that it writes, of this machine or of a bucket.
       values: of the pipeline's parameters, where they are not the defaults.
       files: those that the image holds, relative to the project.
       say: is told of every task as it ends.
     """
 
     job: Mapping[str, Any]
+    work: str
     root: str
     values: Mapping[str, Any]
     files: Sequence[str]
@@ -111,7 +135,7 @@ class Rehearsal:
         Raises:
           RehearsalError: a task failed.
         """
-        image = os.path.join(self.root, "image")
+        image = os.path.join(self.work, "image")
         for name in self.files:
             place = os.path.join(image, name)
             os.makedirs(os.path.dirname(place), exist_ok=True)
@@ -147,8 +171,9 @@ class Rehearsal:
             raise RehearsalError(f"{name}: parameters as outputs are not known here")
         found = {}
         for key, kind in told.get("artifacts", {}).items():
-            uri = os.path.join(self.root, "artifacts", name, key)
-            os.makedirs(uri, exist_ok=True)
+            uri = f"{self.root}/artifacts/{name}/{key}"
+            if not places.remote(uri):  # in a bucket there are no folders, but names only
+                os.makedirs(uri, exist_ok=True)
             found[key] = {
                 "name": f"{name}/{key}",
                 "uri": uri,
@@ -167,14 +192,14 @@ class Rehearsal:
         outputs: dict[str, dict[str, Any]],
     ) -> dict[str, dict[str, Any]]:
         """Runs a container's command; returns its outputs as it left them."""
-        left = os.path.join(self.root, "artifacts", name, "executor_output.json")
+        left = f"{self.root}/artifacts/{name}/executor_output.json"
         called = {
             "inputs": {"parameterValues": told, "artifacts": _listed(given)},
             "outputs": {"artifacts": _listed(outputs), "outputFile": left},
         }
         words = [*container["command"], *container["args"]]
         command = [json.dumps(called) if word == _WHOLE else word for word in words]
-        log = os.path.join(self.root, "logs", f"{name}.log")
+        log = os.path.join(self.work, "logs", f"{name}.log")
         os.makedirs(os.path.dirname(log), exist_ok=True)
         with open(log, "wb") as file:
             code = subprocess.run(
@@ -182,8 +207,7 @@ class Rehearsal:
             ).returncode
         if code:
             raise RehearsalError(f"{name} ended with exit status {code}: {_why(log)} (log: {log})")
-        with open(left) as file:
-            written = json.load(file).get("artifacts", {})
+        written = json.loads(places.read(left)).get("artifacts", {})
         return {
             key: {**artifact, **written.get(key, {"artifacts": [{}]})["artifacts"][0]}
             for key, artifact in outputs.items()
@@ -192,7 +216,7 @@ class Rehearsal:
 
 def environment(image: str) -> dict[str, str]:
     """What the image sets, and the Python that runs this in the place of its own."""
-    kept = {key: os.environ[key] for key in ("HOME", "LANG", "TMPDIR") if key in os.environ}
+    kept = {key: os.environ[key] for key in ("HOME", "LANG", "TMPDIR", *_WAY) if key in os.environ}
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
     return {**kept, "PATH": path, "PYTHONPATH": image, **_SET}
 
@@ -265,7 +289,7 @@ def _import(
     """What an importer makes known."""
     uri = importer["artifactUri"]
     place = told[uri["runtimeParameter"]] if "runtimeParameter" in uri else uri["constant"]
-    if not os.path.exists(place):
+    if not places.exists(place):
         raise RehearsalError(f"{name}: there is no {place}")
     ((key, artifact),) = outputs.items()
     return {key: {**artifact, "uri": place, "metadata": importer.get("metadata", {})}}

@@ -78,7 +78,9 @@ json.dump({"artifacts": made}, open(file, "w"))
 
 
 def rehearsed(job: dict, root: Path, values: dict | None = None) -> dict:
-    return Rehearsal(job, str(root), values or {}, ["requirements.lock"], lambda line: None).run()
+    return Rehearsal(
+        job, str(root), str(root), values or {}, ["requirements.lock"], lambda line: None
+    ).run()
 
 
 def told(root: Path, task: str) -> dict:
@@ -151,11 +153,10 @@ def test_without_a_module_in_the_image_the_node_that_needs_it_fails(
     job = compiled(tmp_path)
     files = [name for name in digests.image_files() if name != "components/dataset.py"]
     monkeypatch.setattr(digests, "image_files", lambda: files)
+    root = str(tmp_path / "root")
 
     with pytest.raises(RehearsalError, match=r"DatasetImporter ended .*'dataset'"):
-        rehearsal.rehearse(
-            job, str(tmp_path), str(tmp_path / "root"), str(few_photos), {}, lambda line: None
-        )
+        rehearsal.rehearse(job, str(tmp_path), root, root, str(few_photos), {}, lambda line: None)
 
 
 @pytest.mark.parametrize(
