@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 # Keras 3 has to be chosen before anything imports TensorFlow: TFX would choose Keras 2.
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # or each request to a bucket is a line
 
 from models import places
 from models.backbones import WeightsError
@@ -76,7 +77,7 @@ def compile_(argv: list[str]) -> int:
     """The command `compile`."""
     arguments = compile_parser().parse_args(argv)
     root = arguments.pipeline_root.rstrip("/")
-    if not re.fullmatch(r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/.*)?", root):
+    if not places.is_bucket(root):
         raise SettingsError(
             f"--pipeline_root {arguments.pipeline_root}: expected gs://BUCKET or gs://BUCKET/FOLDER"
         )
@@ -191,9 +192,11 @@ def rehearse(argv: list[str]) -> int:
     root = (arguments.root or work).rstrip("/")
     if not places.remote(root):
         root = work = os.path.abspath(root)
-    if places.is_folder(root) and places.names(root):
-        raise SettingsError(f"--root {root}: is not empty: give a new folder")
+    elif not places.is_bucket(root):
+        raise SettingsError(f"--root {root}: expected a folder or gs://BUCKET/FOLDER")
     settings_lib.check_output(work)
+    if os.path.isdir(work) and os.listdir(work):
+        raise SettingsError(f"--root {root}: is not empty: give a new folder")
     numbers = {
         name: getattr(arguments, name)
         for name in ("image_size", "student_size", "epochs")
@@ -201,16 +204,16 @@ def rehearse(argv: list[str]) -> int:
     }
     from pipeline import rehearsal
 
+    os.makedirs(work, exist_ok=True)
     try:
-        passed = rehearsal.rehearse(job, folder, work, root, arguments.data, numbers, _say)
+        with quiet(os.path.join(work, "rehearsal.log")) as terminal:
+            passed = rehearsal.rehearse(
+                job, folder, work, root, arguments.data, numbers, terminal.say
+            )
     except rehearsal.RehearsalError as error:
         print(f"kubeflow_runner.py: {error}", file=sys.stderr)
         return 1
     return 0 if passed else 3
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 _COMMANDS = {"compile": compile_, "rehearse": rehearse}

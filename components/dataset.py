@@ -97,7 +97,7 @@ def list_containers(data: str) -> tuple[list[tuple[str, str]], list[str]]:
     claimed: list[tuple[str, str]] = []
     left = []
     data = places.resolved(data)
-    for entry in places.names(data):
+    for entry in _listed(data):
         name = entry.removesuffix("/")
         if archives.source_of(name) in SOURCES:
             claimed.append((archives.source_of(name), name))
@@ -190,11 +190,12 @@ def _walk_bucket(folder: str) -> list[str]:
     return found
 
 
-def _listed(folder: str, below: str) -> list[str]:
+def _listed(folder: str, below: str = "") -> list[str]:
+    place = posixpath.join(folder, below)
     try:
-        return [below + name for name in places.names(posixpath.join(folder, below))]
+        return [below + name for name in places.names(place)]
     except OSError as error:
-        raise DataError(f"{folder}/{below} can't be listed ({error.strerror})") from error
+        raise DataError(f"data folder {place} can't be listed ({error.strerror})") from error
 
 
 def _is_hidden(path: str) -> bool:
@@ -460,15 +461,19 @@ class Reader:
             return self._file.read(offset, size)
 
     def _checked(self, container: str, offset: int, size: int, unpacked: int, sha256: str) -> bytes:
+        where = posixpath.join(self._data, container)
         if sha256 == UNREADABLE:  # to open what is no regular file may take forever
-            where = posixpath.join(self._data, container)
             raise OSError(f"{where} could not be read when the run began")
         try:
             data = self(container, offset, size, unpacked)
         except ValueError as error:
-            raise _changed(posixpath.join(self._data, container)) from error
+            raise _changed(where) from error
+        except OSError as error:
+            if not places.remote(where):
+                raise
+            raise DataError(f"{where} can't be read now: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise _changed(posixpath.join(self._data, container))
+            raise _changed(where)
         return data
 
     def entry(self, entry: Entry) -> bytes:
@@ -476,7 +481,8 @@ class Reader:
 
         Raises:
           OSError: the file can't be read.
-          DataError: the content is another one than when the run began.
+          DataError: the content is another one than when the run began, or a bucket, where it may
+            be readable the next time, does not give it.
         """
         return self._checked(
             entry.container, entry.offset, entry.size, entry.unpacked, entry.sha256

@@ -10,12 +10,13 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
-from tfx.utils import io_utils, path_utils
+from tfx.utils import path_utils
 
 from components import artifacts, catalog, model_card, model_gate, replay_check, serving
-from models import vocabulary
+from models import places, vocabulary
 
 _ASIDE = ".partial-"
+_LAST = "saved_model.pb"  # of a version: without it nothing loads the others
 _CHUNK = 1 << 20  # bytes that are compared at a time
 
 
@@ -94,7 +95,10 @@ def _json(folder: str, name: str) -> dict[str, Any]:
 
 
 def push(source: str, destination: str, version: int, card: Callable[[int], str]) -> str:
-    """Copies a SavedModel aside and renames it, so that a reader never sees half a version.
+    """Copies a SavedModel, so that a reader never sees half a version.
+
+    It is copied aside and renamed; in a bucket, where that takes as long as the copy, it is copied
+    in the order in which a version without its end is none: `saved_model.pb` comes last.
 
     Args:
       source: the SavedModel's folder.
@@ -107,18 +111,31 @@ def push(source: str, destination: str, version: int, card: Callable[[int], str]
       The version's folder.
     """
     fileio.makedirs(destination)
-    there = fileio.listdir(destination)
-    for left in (name for name in there if name.startswith(_ASIDE)):
-        fileio.rmtree(os.path.join(destination, left))
+    there = _versions(destination)
+    for left in there:
+        folder = os.path.join(destination, left)
+        if left.startswith(_ASIDE) or (
+            places.remote(folder) and not fileio.exists(os.path.join(folder, _LAST))
+        ):
+            fileio.rmtree(folder)
     taken = [number for name in there if (number := serving.number(name)) is not None]
     version = max([version, *(number + 1 for number in taken)])
-    aside = os.path.join(destination, f"{_ASIDE}{version}")
-    io_utils.copy_dir(source, aside)
-    with fileio.open(os.path.join(aside, model_card.FILE), "w") as file:
-        file.write(card(version))
     path = os.path.join(destination, str(version))
-    fileio.rename(aside, path)
+    aside = os.path.join(destination, f"{_ASIDE}{version}")
+    place = path if places.remote(path) else aside  # no folder of a bucket is renamed at once
+    for name in sorted(_files(source), key=lambda name: (name == _LAST, name)):
+        if name == _LAST:
+            places.write(os.path.join(place, model_card.FILE), card(version).encode())
+        fileio.makedirs(os.path.dirname(os.path.join(place, name)))
+        fileio.copy(os.path.join(source, name), os.path.join(place, name))
+    if place != path:
+        fileio.rename(place, path)
     return path
+
+
+def _versions(destination: str) -> list[str]:
+    """What lies in the folder of the versions."""
+    return [name.rstrip("/") for name in places.names(destination)]
 
 
 def serves(source: str, destination: str) -> bool:
@@ -128,7 +145,7 @@ def serves(source: str, destination: str) -> bool:
       source: the SavedModel's folder.
       destination: folder of the versions.
     """
-    there = fileio.listdir(destination) if fileio.exists(destination) else []
+    there = _versions(destination) if fileio.exists(destination) else []
     newest = max((int(name) for name in there if name.isdecimal()), default=None)
     if newest is None:
         return False

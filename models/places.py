@@ -9,6 +9,7 @@ import concurrent.futures
 import contextlib
 import errno
 import os
+import re
 import shutil
 import stat
 import threading
@@ -24,6 +25,11 @@ READ_AHEAD = {"GCS_READAHEAD_BUFFER_SIZE_BYTES": str(1 << 20)}
 def remote(path: str) -> bool:
     """Whether a path leads to a bucket."""
     return "://" in path
+
+
+def is_bucket(path: str) -> bool:
+    """Whether a path is of the form of one in Google Cloud Storage; nothing is asked."""
+    return bool(re.fullmatch(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?", path))
 
 
 def resolved(path: str) -> str:
@@ -122,19 +128,29 @@ def write(path: str, data: bytes) -> None:
 
 
 def copy(folder: str, target: str) -> None:
-    """Copies a folder of this machine with all that is in it, to a bucket too; raises OSError."""
-    if not remote(target):
+    """Copies a folder with all that is in it, from and to a bucket too; raises OSError."""
+    if not remote(folder) and not remote(target):
         shutil.copytree(folder, target)
         return
 
-    def send(path: str) -> None:
-        inside = os.path.relpath(path, folder).replace(os.sep, "/")
-        write(f"{target.rstrip('/')}/{inside}", read(path))
+    def send(inside: str) -> None:
+        place = f"{target.rstrip('/')}/{inside}"
+        if not remote(place):
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+        write(place, read(f"{folder.rstrip('/')}/{inside}"))
 
-    found = [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names]
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        for _ in pool.map(send, found):
+        for _ in pool.map(send, files(folder)):
             pass
+
+
+def files(folder: str) -> Iterator[str]:
+    """The paths of all files below a folder, relative to it; raises OSError."""
+    for name in names(folder):
+        if name.endswith("/"):
+            yield from (name + inside for inside in files(f"{folder.rstrip('/')}/{name[:-1]}"))
+        else:
+            yield name
 
 
 def exists(path: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from components.sources.base import DataError
+from models import places
 from pipeline import settings as settings_lib
 from pipeline.command_line import OUTPUT, Parser, typed
 from pipeline.dvc_tool import DvcError
@@ -132,8 +133,17 @@ def _row(version: "Version", seen: "Used | None") -> str:
 
 def _put(arguments: argparse.Namespace) -> int:
     if arguments.data is not None:
+        _check_here("--data", arguments.data)
         settings_lib.list_folder(arguments.data)
     return _work(arguments, _put_now, "nothing was put; what the remote has by now is used again")
+
+
+def _check_here(flag: str, path: str) -> None:
+    if places.remote(path):
+        raise SettingsError(
+            f"{flag} {path}: DVC works on folders of this machine; what is in a bucket can keep "
+            "its versions there: gcloud storage buckets update --versioning"
+        )
 
 
 def _put_now(arguments: argparse.Namespace, say: Callable[[str], None]) -> None:
@@ -163,6 +173,7 @@ def _restore(arguments: argparse.Namespace) -> int:
             f"({version.place}), so there is nothing to restore it from"
         )
     arguments.version = version
+    _check_here("--to", arguments.to or "")
     arguments.to = os.path.abspath(arguments.to or version.restored)
     return _work(arguments, _restore_now, "nothing was restored")
 

@@ -228,12 +228,33 @@ def _start_weights(
     """
     if weights == "none" or not _trains(settings):
         return None, ""
-    file = _imagenet(folder, backbone, flag) if weights == "imagenet" else os.path.abspath(weights)
+    if weights == "imagenet":
+        file = _imagenet(folder, backbone, flag)
+    elif places.remote(weights):
+        file = _fetched(folder, weights, backbone, flag)
+    else:
+        file = os.path.abspath(weights)
     # Keras tells its two layouts apart by the file's name.
     name = "start.h5" if backbones.is_old_layout(file) else "start.weights.h5"
     with open(file, "rb") as stream:
         place = os.path.dirname(_place(folder, name, stream.read()))
     return place, os.path.basename(place)
+
+
+def _fetched(folder: str, weights: str, backbone: str, flag: str) -> str:
+    """A weights file of a bucket, as a file of this machine.
+
+    Raises:
+      SettingsError: it can't be read, or is none of the backbone's.
+    """
+    try:
+        file = _place(folder, os.path.basename(weights), places.read(weights))
+        backbones.check_weights(file, backbones.get(backbone))
+    except OSError as error:
+        raise SettingsError(f"{flag} {weights}: can't be read: {error.strerror}") from None
+    except backbones.WeightsError as error:
+        raise SettingsError(f"{flag} {weights}: {error}") from None
+    return file
 
 
 def _student_weights(settings: Settings, folder: str) -> tuple[str | None, str]:

@@ -24,7 +24,13 @@ from pipeline.settings import MODELS, SettingsError
 
 _INPUT = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
 _WHOLE = "{{$}}"
-_SET = {"TF_USE_LEGACY_KERAS": "0", "PYTHONUNBUFFERED": "1", **places.READ_AHEAD}  # by the image
+# By the image.
+_SET = {
+    "TF_USE_LEGACY_KERAS": "0",
+    "TF_CPP_MIN_LOG_LEVEL": "1",  # or each request to a bucket is a line
+    "PYTHONUNBUFFERED": "1",
+    **places.READ_AHEAD,
+}
 # What leads a task to a bucket from here; on Vertex the machine itself is somebody.
 _WAY = (
     "GOOGLE_APPLICATION_CREDENTIALS",
@@ -71,6 +77,8 @@ def rehearse(
     """
     start = time.monotonic()
     try:
+        if places.remote(root) and places.is_folder(root) and places.names(root):
+            raise SettingsError(f"--root {root}: is not empty: give a new folder")
         places.copy(os.path.join(folder, "inputs"), f"{root}/inputs")
         place = _sample(work, root) if data is None else inputs.place_of(data)
         found = dataset.read_dataset(place)

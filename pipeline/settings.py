@@ -7,7 +7,7 @@ from typing import Any
 
 from components import archives
 from components.sources.registry import SOURCES
-from models import augment, backbones, losses, tracking
+from models import augment, backbones, losses, places, tracking
 
 STAGES = (
     "data_extraction",
@@ -446,6 +446,10 @@ def _check_data(settings: Settings) -> None:
     _check_download(settings)
     if data is None:
         return
+    if places.remote(data):  # a bucket takes seconds to ask
+        if not places.is_bucket(data):
+            raise SettingsError(f"--data {data}: expected a folder or gs://BUCKET/FOLDER")
+        return
     if settings.download and not os.path.exists(data):
         return
     names = list_folder(data)
@@ -485,6 +489,11 @@ def _check_download(settings: Settings) -> None:
     if settings.download and settings.data is None:
         names = ",".join(name for name, _ in settings.download)
         raise SettingsError(f"--download {names}: say where to with --data DIR")
+    if settings.download and places.remote(settings.data or ""):
+        raise SettingsError(
+            f"--data {settings.data}: nothing is downloaded to a bucket: download to a folder, and "
+            f"copy that with gcloud storage cp -r FOLDER {settings.data}"
+        )
 
 
 def _layouts(names: Sequence[str] = tuple(SOURCES)) -> str:
@@ -526,6 +535,10 @@ def _check_weights(flag: str, weights: str, backbone: backbones.Backbone) -> Non
         if backbone.application is None:
             raise SettingsError(f"{flag} imagenet: {backbone.name} has none; use {flag} none")
         return
+    if places.remote(weights):  # it is looked at when it is fetched
+        if not places.is_bucket(weights) or not weights.endswith(".h5"):
+            raise SettingsError(f"{flag} {weights}: expected gs://BUCKET/….weights.h5")
+        return
     try:
         backbones.check_weights(weights, backbone)
     except backbones.WeightsError as error:
@@ -538,6 +551,11 @@ def check_output(output: str) -> None:
     Raises:
       SettingsError: it does not.
     """
+    if places.remote(output):
+        raise SettingsError(
+            f"--output {output}: expected a folder of this machine, for ML Metadata is a file in "
+            "it; kubeflow_runner.py is what writes to buckets"
+        )
     folder = os.path.abspath(output)
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)

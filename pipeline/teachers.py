@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from components import dataset, digests
-from models import examples, pixels, tracking
+from models import examples, pixels, places, tracking
 from models.progress import log
 from pipeline.settings import SettingsError
 
@@ -42,6 +42,8 @@ def check_name(teacher: str) -> None:
     Raises:
       SettingsError: there is no SavedModel, or it is no name of an artifact, or W&B can't be asked.
     """
+    if places.remote(teacher):
+        return
     if not teacher.startswith(_WANDB):
         _check_folder(teacher)
         return
@@ -77,7 +79,7 @@ def bring(teacher: str, side: int, breeds: int, folder: str) -> tuple[str, str]:
     """Puts a teacher into its place, whole or not at all.
 
     Args:
-      teacher: a SavedModel's folder, or `wandb:ENTITY/PROJECT/ARTIFACT:ALIAS`.
+      teacher: a SavedModel's folder, of a bucket too, or `wandb:ENTITY/PROJECT/ARTIFACT:ALIAS`.
       side: of the photos that it will be shown, pixels.
       breeds: how many it has to tell apart.
       folder: of the inputs.
@@ -110,10 +112,17 @@ def bring(teacher: str, side: int, breeds: int, folder: str) -> tuple[str, str]:
 
 def _find(teacher: str, aside: str, folder: str) -> str:
     """The folder where the SavedModel lies, once it was fetched."""
-    if not teacher.startswith(_WANDB):
+    if not teacher.startswith(_WANDB) and not places.remote(teacher):
         return os.path.abspath(teacher)
     fetched = os.path.join(aside, "fetched")
     os.makedirs(fetched)
+    if places.remote(teacher):
+        log.info("fetching the teacher %s", teacher)
+        try:
+            places.copy(teacher, fetched)
+        except OSError as error:
+            raise SettingsError(f"--teacher {teacher}: can't be read: {error.strerror}") from None
+        return fetched
     _download(teacher, fetched, os.path.join(folder, "wandb"))
     return fetched
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from components import dataset
 from components.dataset import Dataset, version_of
 from components.sources.base import DataError
+from models import places
 from pipeline import vault
 from pipeline.metadata import Store, Used
 from pipeline.settings import Settings, SettingsError
@@ -43,12 +44,17 @@ class Version:
         return version_of(self.digest)
 
     @property
+    def there(self) -> bool:
+        """Whether the folder is still there, as far as is known without asking a bucket."""
+        return places.remote(self.folder) or os.path.isdir(self.folder)
+
+    @property
     def place(self) -> str:
         """Where it lies, in words, without a look at the photos: they may have changed."""
-        there = os.path.isdir(self.folder)
         if self.kept:
-            return f"DVC ({self.kept.remote})" + (f", last seen in {self.folder}" if there else "")
-        if there:
+            seen = f", last seen in {self.folder}" if self.there else ""
+            return f"DVC ({self.kept.remote}){seen}"
+        if self.there:
             return f"last seen in {self.folder}"
         return "gone" + (f" (was in {self.folder})" if self.folder else "")
 
@@ -158,7 +164,7 @@ def check_usable(version: Version) -> None:
     Raises:
       SettingsError: it is not under DVC, and the folder that it was seen in is gone.
     """
-    if not (version.kept or os.path.isdir(version.folder) or os.path.isdir(version.restored)):
+    if not (version.kept or version.there or os.path.isdir(version.restored)):
         raise _gone(version)
 
 
@@ -194,7 +200,7 @@ def holds(folder: str, digest: str) -> bool:
 
 def _read(folder: str, reader: Callable[[str], Dataset]) -> Dataset | None:
     try:
-        return reader(folder) if os.path.isdir(folder) else None
+        return reader(folder) if places.is_folder(folder) else None
     except (DataError, OSError):
         return None
 
@@ -203,7 +209,7 @@ def _gone(version: Version) -> SettingsError:
     why = f"{version.folder}, where it was seen last, is no longer there"
     if not version.folder:
         why = "nothing says where it was seen"
-    elif os.path.isdir(version.folder):
+    elif version.there:
         why = f"{version.folder}, where it was seen last, holds other data now"
     return SettingsError(
         f"--data_version {version.version}: {why}, and it was not put under DVC, so it can't be "

@@ -281,6 +281,7 @@ def _error(code: int, message: str) -> Answer:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: Server
 
     def do_CONNECT(self) -> None:

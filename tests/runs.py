@@ -74,12 +74,12 @@ class Project:
         printed, _ = process.communicate()
         return process.returncode, printed
 
-    def kubeflow(self, *flags: str) -> tuple[int, str]:
+    def kubeflow(self, *flags: str, **environment: str) -> tuple[int, str]:
         """Runs `kubeflow_runner.py`."""
         done = subprocess.run(
             [sys.executable, "kubeflow_runner.py", *flags],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(self.folder)},
+            env={**os.environ, "PYTHONPATH": str(self.folder), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

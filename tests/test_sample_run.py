@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import gcs
 import judged
 import numpy as np
 import pytest
@@ -77,26 +78,34 @@ def test_every_pushed_version_has_a_card_with_the_figures_of_its_run(sample_run)
         assert all(f"- {reason}" in text.splitlines() for reason in gate["reasons"])
 
 
-def test_a_rehearsal_of_the_compiled_file_comes_to_the_same(sample_run, tmp_path):
+def test_a_rehearsal_of_the_compiled_file_in_a_bucket_comes_to_the_same(sample_run, tmp_path):
     project, _ = sample_run
+    vertex = tmp_path / "vertex"
     code, printed = project.kubeflow(
-        "compile", "--output", str(tmp_path / "vertex"), "--pipeline_root", "gs://bucket/spotted",
+        "compile", "--output", str(vertex), "--pipeline_root", "gs://bucket/spotted",
         "--image", "europe-west4-docker.pkg.dev/shelter/spotted/spotted:1",
     )  # fmt: skip
     assert code == 0, printed
-    root = tmp_path / "root"
 
-    code, printed = project.kubeflow(
-        "rehearse", "--file", str(tmp_path / "vertex" / "pipeline.json"), "--root", str(root)
-    )
+    with gcs.serving(tmp_path / "gcs", "bucket") as server:
+        code, printed = project.kubeflow(
+            "rehearse", "--file", str(vertex / "pipeline.json"), "--root", "gs://bucket/root",
+            **server.environment(),
+        )  # fmt: skip
 
     assert code == 0, printed
+    (work,) = vertex.glob("rehearsal-*")
+    assert {path.name for path in work.iterdir()} == {"image", "logs", "rehearsal.log", "sample"}
+    root = tmp_path / "root"
+    for name in server.names("bucket", "root/"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(server.objects["bucket", f"root/{name}"].data)
     store = Store(str(project.output / "metadata.sqlite"))
     nodes = store.nodes(store.runs()[0])
     for model in MODELS:
         (pushed,) = (root / "serving" / model).iterdir()
         assert (pushed / "saved_model.pb").is_file()
-        assert str(pushed) in printed
+        assert f"gs://bucket/root/serving/{model}/{pushed.name}" in printed
         here = root / "artifacts" / f"ModelGate_{model}" / "blessing" / "verdict.json"
         local = Path(store.outputs(nodes[f"ModelGate_{model}"])["blessing"].uri, "verdict.json")
         found, wanted = (json.loads(path.read_text()) for path in (here, local))

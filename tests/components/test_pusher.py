@@ -12,10 +12,13 @@ from components import artifacts, catalog, pusher
 @pytest.fixture
 def model(tmp_path):
     folder = tmp_path / "model"
-    for name, text in {"saved_model.pb": "graph", "variables/variables.index": "weights"}.items():
+    for name, text in {
+        "saved_model.pb": "graph",
+        "variables/variables.index": "weights",
+        "assets/breeds.txt": "pug",
+    }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    (folder / "assets").mkdir()
     return folder
 
 

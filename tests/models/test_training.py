@@ -47,6 +47,12 @@ def task(folder, **changes):
     return job.Job(config, "", "", None, str(folder / "Format-Serving"), str(folder / "log"))
 
 
+@pytest.fixture(autouse=True)
+def no_states(monkeypatch):
+    """Another test's run may have left word of a folder of its own."""
+    monkeypatch.delenv(checkpoint.FOLDER_VARIABLE, raising=False)
+
+
 @pytest.fixture
 def states(tmp_path, monkeypatch):
     """The folder in which trainings keep their state."""
