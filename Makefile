@@ -12,7 +12,7 @@ PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test bench accuracy quick lint types imports format lock env clean
+.PHONY: help run test bench accuracy quick lint types imports format lock env image clean
 
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -57,6 +57,12 @@ lock: $(UV)  ## resolve pyproject.toml into requirements.lock again
 	  --custom-compile-command "make lock" --quiet pyproject.toml -o requirements.lock
 
 env: .venv/.complete  ## build the environment from the lock
+
+image: env  ## build the image of the tasks at Vertex (IMAGE=HOST/PATH:TAG)
+	@test -n "$(IMAGE)" || { echo "make image: say what to call it: make image IMAGE=HOST/PATH:TAG"; exit 2; }
+	@docker info > /dev/null 2>&1 || { echo "make image: no Docker daemon answers here: start it, or build on a machine that has one"; exit 2; }
+	docker build --platform linux/amd64 --build-arg CODE=$$($(PYTHON) -c "from components import digests; print(digests.of_project())") --tag $(IMAGE) .
+	@echo "built $(IMAGE); push it: docker push $(IMAGE)"
 
 clean:  ## delete the environment (your output folders stay)
 	rm -rf .venv .uv

@@ -25,7 +25,7 @@ from pipeline.settings import MODELS, SettingsError
 _INPUT = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
 _WHOLE = "{{$}}"
 # By the image.
-_SET = {
+SET = {
     "TF_USE_LEGACY_KERAS": "0",
     "TF_CPP_MIN_LOG_LEVEL": "1",  # or each request to a bucket is a line
     "PYTHONUNBUFFERED": "1",
@@ -226,7 +226,7 @@ def environment(image: str) -> dict[str, str]:
     """What the image sets, and the Python that runs this in the place of its own."""
     kept = {key: os.environ[key] for key in ("HOME", "LANG", "TMPDIR", *_WAY) if key in os.environ}
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
-    return {**kept, "PATH": path, "PYTHONPATH": image, **_SET}
+    return {**kept, "PATH": path, "PYTHONPATH": image, **SET}
 
 
 def _order(tasks: Mapping[str, Any]) -> Iterator[str]:
