@@ -62,9 +62,13 @@ class Dataset:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def write(self, file: str) -> None:
-        """Writes the containers as JSON lines, all of them or nothing."""
+        """Writes the listing, all of it or nothing."""
+        places.write(file, self.listing())
+
+    def listing(self) -> bytes:
+        """The containers as JSON lines."""
         lines = (json.dumps(dataclasses.asdict(item)) + "\n" for item in self.containers)
-        places.write(file, "".join(lines).encode())
+        return "".join(lines).encode()
 
     @classmethod
     def read(cls, file: str) -> "Dataset":

@@ -28,7 +28,7 @@ def DatasetImporter(  # noqa: N802 - TFX names the node after the function
       data: the content-addressed folder.
       listings: folder of what runners read: every file that counts, with its digest, in
         `<digest>.jsonl`.
-      digest: of the whole content.
+      digest: of the whole content; "" for whatever the folder holds now, without a listing.
       code: digest of the code, for the cache.
       entries: written: one row for every file, those in archives one by one; and `ignored.json`.
 
@@ -38,7 +38,8 @@ def DatasetImporter(  # noqa: N802 - TFX names the node after the function
     """
     del code
     listing = os.path.join(listings, f"{digest}.jsonl")
-    found = dataset.Dataset.read(listing)
+    found = dataset.Dataset.read(listing) if digest else dataset.read_dataset(data)
+    digest = digest or found.digest
     if found.digest != digest:
         raise RuntimeError(f"{listing} is not the listing of {digest}")
     rows, left = dataset.entries(data, found)

@@ -5,12 +5,14 @@ can be ended, keeps to one folder, and nothing that goes wrong with it, or takes
 training. What it can't send stays in that folder, from where `wandb sync` sends it.
 """
 
+import base64
 import contextlib
 import importlib.util
 import itertools
 import multiprocessing
 import netrc
 import os
+import re
 import signal
 import tempfile
 import time
@@ -24,6 +26,8 @@ from models.progress import log
 
 OFFLINE, ONLINE, OFF = MODES = ("offline", "online", "off")
 MODE_VARIABLE, FOLDER_VARIABLE = "SPOTTED_WANDB", "SPOTTED_WANDB_DIR"
+SECRET_VARIABLE = "SPOTTED_WANDB_SECRET"  # says where the key lies, and never the key
+SECRET = re.compile(r"projects/[a-z0-9-]+/secrets/[A-Za-z0-9_-]+(/versions/(\d+|latest))?")
 HOST = "https://api.wandb.ai"
 PROJECT = "spotted"
 SAMPLES = 32
@@ -126,8 +130,8 @@ class Tracker:
     def __enter__(self) -> "Tracker":
         if self._mode != OFF:
             try:
-                self._guest = _Guest(self._folder)
-            except OSError as error:
+                self._guest = _Guest(self._folder, _key(os.environ.get(SECRET_VARIABLE, "")))
+            except (OSError, TrackingError) as error:
                 self._warn(str(error))
             what = (self._mode, self._folder, self._name, self._settings)
             self._ask("start", *what, seconds=PATIENCE_AT_THE_START)
@@ -188,6 +192,40 @@ class Tracker:
         self._guest = None
 
 
+def _key(secret: str) -> dict[str, str]:
+    """The key that a secret of Secret Manager holds, as W&B's process takes it, and nobody else.
+
+    https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions/access
+
+    Raises:
+      TrackingError: it can't be read.
+    """
+    if not secret:
+        return {}
+    import google.auth
+    import requests
+    from google.auth.exceptions import GoogleAuthError
+    from google.auth.transport.requests import AuthorizedSession
+
+    version = secret if "/versions/" in secret else f"{secret}/versions/latest"
+    try:
+        credentials, _ = google.auth.default(
+            scopes=["https://www.googleapis.com/auth/cloud-platform"]
+        )
+        answer = AuthorizedSession(credentials).get(
+            f"https://secretmanager.googleapis.com/v1/{version}:access", timeout=PATIENCE
+        )
+    except (GoogleAuthError, requests.RequestException) as error:
+        raise TrackingError(f"{secret} can't be asked for: {error}") from None
+    if answer.status_code != 200:
+        raise TrackingError(
+            f"{secret} can't be read ({answer.status_code}): it has to be there, and who trains "
+            "needs roles/secretmanager.secretAccessor on it"
+        )
+    key = base64.b64decode(answer.json()["payload"]["data"]).decode().strip()
+    return {"WANDB_API_KEY": key}
+
+
 class _Guest:
     """The process in which W&B works.
 
@@ -195,12 +233,12 @@ class _Guest:
     that nobody speaks to it any more, and ends its run as failed.
     """
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str, key: Mapping[str, str]):
         os.makedirs(folder, exist_ok=True)
         self._scratch = tempfile.TemporaryDirectory(prefix="spotted-wandb-")
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
-        variables = environment(folder) | {"TMPDIR": self._scratch.name}
+        variables = environment(folder) | {"TMPDIR": self._scratch.name} | dict(key)
         self._process = context.Process(target=_serve, args=(other, variables), daemon=True)
         self._process.start()
         self._asked = 0

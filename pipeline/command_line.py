@@ -9,6 +9,10 @@ from typing import NoReturn
 OUTPUT = "./output"
 
 
+class FailureError(RuntimeError):
+    """What was started failed; the message says where and why."""
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as all that comes after it does."""
 

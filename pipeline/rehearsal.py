@@ -20,6 +20,7 @@ from components import dataset, digests
 from components.sources.base import DataError
 from models import places
 from pipeline import inputs
+from pipeline.command_line import FailureError
 from pipeline.settings import MODELS, SettingsError
 
 _INPUT = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
@@ -44,7 +45,7 @@ _WAY = (
 )
 
 
-class RehearsalError(RuntimeError):
+class RehearsalError(FailureError):
     """A task failed, or is of a kind that is not known here; the message says which and why."""
 
 
@@ -209,10 +210,12 @@ class Rehearsal:
         command = [json.dumps(called) if word == _WHOLE else word for word in words]
         log = os.path.join(self.work, "logs", f"{name}.log")
         os.makedirs(os.path.dirname(log), exist_ok=True)
+        variables = {item["name"]: item["value"] for item in container.get("env", ())}
         with open(log, "wb") as file:
             code = subprocess.run(
-                command, cwd=image, env=environment(image), stdout=file, stderr=file, check=False
-            ).returncode
+                command, cwd=image, env=environment(image) | variables, stdout=file, stderr=file,
+                check=False,
+            ).returncode  # fmt: skip
         if code:
             raise RehearsalError(f"{name} ended with exit status {code}: {_why(log)} (log: {log})")
         written = json.loads(places.read(left)).get("artifacts", {})

@@ -18,6 +18,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from components import digests
+from models import tracking
 from pipeline import graph, inputs, machines
 from pipeline.settings import MODEL_VIEWS, Settings
 
@@ -77,13 +78,16 @@ def _moved(place: Any, folder: str) -> Any:
     return place
 
 
-def compiled(settings: Settings, image: str, defaults: Mapping[str, str]) -> dict[str, Any]:
+def compiled(
+    settings: Settings, image: str, defaults: Mapping[str, str], secret: str = ""
+) -> dict[str, Any]:
     """The pipeline file.
 
     Args:
       settings: with `inputs`, whose places lie below `parameter(ROOT)`; `output` is that itself.
       image: reference of the container image.
       defaults: of the parameters that are text.
+      secret: of Secret Manager, with the key for Weights & Biases; "" to record no training.
 
     Returns:
       A PipelineJob as JSON, as google.cloud.aiplatform loads it.
@@ -116,6 +120,12 @@ def compiled(settings: Settings, image: str, defaults: Mapping[str, str]) -> dic
         }
         if "container" in executor:
             executor["container"]["resources"] = machine.resources()
+        if secret and name.startswith("Trainer"):
+            executor["container"]["env"] = [
+                {"name": tracking.MODE_VARIABLE, "value": tracking.ONLINE},
+                {"name": tracking.FOLDER_VARIABLE, "value": "/tmp/wandb"},
+                {"name": tracking.SECRET_VARIABLE, "value": secret},
+            ]
     check(job)
     return job
 
