@@ -13,6 +13,7 @@ import sys
 # Keras 3 has to be chosen before anything imports TensorFlow: TFX would choose Keras 2.
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # or each request to a bucket is a line
+os.environ.setdefault("GCS_READAHEAD_BUFFER_SIZE_BYTES", str(1 << 20))  # models/places.py
 
 from pipeline import flags
 from pipeline import settings as settings_lib

@@ -195,7 +195,7 @@ def _walk_bucket(folder: str) -> list[str]:
 
 
 def _listed(folder: str, below: str = "") -> list[str]:
-    place = posixpath.join(folder, below)
+    place = posixpath.join(folder, below).rstrip("/")
     try:
         return [below + name for name in places.names(place)]
     except OSError as error:

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 Stamp = tuple[int, int]  # size in bytes, time of modification in nanoseconds
 AT_ONCE = 32  # files of a bucket that are asked for: it answers slowly, and many
 # How much TensorFlow reads of a bucket at once, in bytes: by itself 64 MiB, for each single photo.
+# It is looked at when TensorFlow is imported.
 READ_AHEAD = {"GCS_READAHEAD_BUFFER_SIZE_BYTES": str(1 << 20)}
 
 

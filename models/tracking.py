@@ -130,7 +130,7 @@ class Tracker:
     def __enter__(self) -> "Tracker":
         if self._mode != OFF:
             try:
-                self._guest = _Guest(self._folder, _key(os.environ.get(SECRET_VARIABLE, "")))
+                self._guest = _Guest(self._folder, key_of(os.environ.get(SECRET_VARIABLE, "")))
             except (OSError, TrackingError) as error:
                 self._warn(str(error))
             what = (self._mode, self._folder, self._name, self._settings)
@@ -192,7 +192,7 @@ class Tracker:
         self._guest = None
 
 
-def _key(secret: str) -> dict[str, str]:
+def key_of(secret: str) -> dict[str, str]:
     """The key that a secret of Secret Manager holds, as W&B's process takes it, and nobody else.
 
     https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions/access

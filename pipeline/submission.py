@@ -8,6 +8,7 @@ Interfaces: Artifact Registry (https://distribution.github.io/distribution/spec/
 which goes through the proxies that https_proxy names.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import datetime
@@ -37,7 +38,8 @@ _MANIFESTS = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.oci.image.index.v1+json",
 )
-_WAIT = 60.0  # seconds for one answer
+_PATIENCE = 60.0  # seconds for one answer
+WAIT = 15.0  # seconds between two looks at a run
 
 
 class SubmissionError(FailureError):
@@ -176,9 +178,15 @@ def _number_problems(values: Mapping[str, Any]) -> Iterator[str]:
 
 def _inputs(folder: str, root: str) -> dict[str, bytes | str]:
     """What the graph reads beside the data; their names are digests of their contents."""
-    here = os.path.join(folder, "inputs")
-    found = {f"{root}/inputs/{name}": os.path.join(here, name) for name in places.files(here)}
-    return {place: file for place, file in found.items() if not places.exists(place)}
+    return _lacking(os.path.join(folder, "inputs"), f"{root}/inputs")
+
+
+def _lacking(folder: str, target: str) -> dict[str, bytes | str]:
+    """The files of a folder that are not in the target yet: place there -> file."""
+    found = {f"{target}/{name}": os.path.join(folder, name) for name in places.files(folder)}
+    with concurrent.futures.ThreadPoolExecutor(places.AT_ONCE) as pool:
+        there = dict(zip(found, pool.map(places.stamp, found), strict=True))
+    return {place: file for place, file in found.items() if there[place] is None}
 
 
 def _data(
@@ -202,8 +210,7 @@ def _data(
         here = place
         if place == sample:
             here = inputs.sample(folder)
-            wanted = {f"{sample}/{name}": os.path.join(here, name) for name in places.files(here)}
-            uploads = {to: file for to, file in wanted.items() if not places.exists(to)}
+            uploads = _lacking(here, sample)
         say(f"reading {here}: its digest is the version of the data")
         found = dataset.read_dataset(here)
         version = found.digest
@@ -244,7 +251,7 @@ class Google:
         from google.auth.exceptions import GoogleAuthError
 
         try:
-            answer = self._session.get(url, headers=headers, timeout=_WAIT)
+            answer = self._session.get(url, headers=headers, timeout=_PATIENCE)
             return answer.status_code, answer.headers, answer.json()
         except ValueError:  # no JSON, as of a proxy
             return answer.status_code, answer.headers, {}
@@ -326,11 +333,19 @@ def _no(code: int, missing: str) -> str:
 
 
 def upload(ready: Ready, say: Callable[[str], None]) -> None:
-    """Takes to the bucket what it lacks, the listing of the data last; raises OSError."""
-    for number, (place, content) in enumerate(ready.uploads.items(), start=1):
-        places.write(place, places.read(content) if isinstance(content, str) else content)
-        if number % 100 == 0 or number == len(ready.uploads):
-            say(f"uploaded {number}/{len(ready.uploads)} files")
+    """Takes to the bucket what it lacks, every object whole; raises SubmissionError."""
+
+    def send(item: tuple[str, bytes | str]) -> None:
+        place, content = item
+        try:
+            places.write(place, places.read(content) if isinstance(content, str) else content)
+        except OSError as error:
+            raise SubmissionError(f"{place} can't be written: {error.strerror}") from error
+
+    with concurrent.futures.ThreadPoolExecutor(places.AT_ONCE) as pool:
+        for number, _ in enumerate(pool.map(send, ready.uploads.items()), start=1):
+            if number % 100 == 0 or number == len(ready.uploads):
+                say(f"uploaded {number}/{len(ready.uploads)} files")
 
 
 def _vertex(target: Target) -> Any:
@@ -378,14 +393,13 @@ def link(name: str) -> str:
     )
 
 
-def watch(target: Target, name: str, say: Callable[[str], None], wait: float = 15.0) -> bool:
+def watch(target: Target, name: str, say: Callable[[str], None]) -> bool:
     """Follows a job until it ends, and says of every task when and how it did.
 
     Args:
       target: where it runs.
       name: of the job, with or without where it runs.
       say: is told.
-      wait: seconds between two looks.
 
     Returns:
       Whether every model was pushed.
@@ -412,7 +426,7 @@ def watch(target: Target, name: str, say: Callable[[str], None], wait: float = 1
             failed = [task for task in ended if task.get("state") == "FAILED"]
             why = [f"{task['taskName']}: {_message(task)}" for task in failed] or [_message(told)]
             raise SubmissionError(f"{state.lower()}: {'; '.join(why)} ({link(told['name'])})")
-        time.sleep(wait)
+        time.sleep(WAIT)
 
 
 def _message(told: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import os
 
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+os.environ["GCS_READAHEAD_BUFFER_SIZE_BYTES"] = str(1 << 20)
 
 import io
 from collections.abc import Callable, Iterable

@@ -1,8 +1,8 @@
 """Cloud Storage on the loopback: the parts of its JSON and XML interfaces that our libraries ask.
 
-Beam and google-cloud-storage come to it by `STORAGE_EMULATOR_HOST`. TensorFlow's addresses are
-fixed in its binary, but it goes through a proxy and trusts the certificates that it is told to: so
-the server is also that proxy, and answers for the hosts that it is asked to connect to.
+Addresses are fixed in TensorFlow's binary, but every library goes through a proxy and trusts the
+certificates that it is told to: so the server is that proxy, and answers for the hosts that it is
+asked to connect to. It also gives the tokens that logged in clients ask for.
 """
 
 import base64
@@ -17,7 +17,7 @@ import os
 import re
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 LOCATION = "EUROPE-WEST4"
+HOSTS = ("*.googleapis.com", "*.pkg.dev")
 _PAGE = 500  # names a listing gives at once, so that clients have to ask for the next page
 Answer = tuple[int, dict[str, str], bytes]
+Service = Callable[[str, str, Mapping[str, str], bytes], Answer]
+TOKEN = "token-of-the-tests"
+# Somebody who is logged in: the client gets a token for it from the server.
+_USER = {
+    "type": "authorized_user",
+    "client_id": "client",
+    "client_secret": "secret",
+    "refresh_token": "refresh",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +73,7 @@ class Server(ThreadingHTTPServer):
     Attributes:
       objects: (bucket, name) -> what lies there.
       connected: the hosts that it was asked to connect to, as a proxy.
+      services: what answers for other hosts than Cloud Storage's, by the end of their names.
     """
 
     daemon_threads = True
@@ -79,6 +90,9 @@ class Server(ThreadingHTTPServer):
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         _write_certificate(self.certificate, folder / "key.pem")
         self.tls.load_cert_chain(self.certificate, folder / "key.pem")
+        self.credentials = folder / "credentials.json"
+        self.credentials.write_text(json.dumps(_USER))
+        self.services: dict[str, Service] = {}
 
     @property
     def url(self) -> str:
@@ -87,13 +101,11 @@ class Server(ThreadingHTTPServer):
     def environment(self) -> dict[str, str]:
         """What leads every library here, and keeps it from looking for credentials elsewhere."""
         return {
-            "STORAGE_EMULATOR_HOST": self.url,
             "https_proxy": self.url,
             "no_proxy": "127.0.0.1,localhost",
             "CURL_CA_BUNDLE": str(self.certificate),
             "REQUESTS_CA_BUNDLE": str(self.certificate),
-            "NO_GCE_CHECK": "true",
-            "CLOUDSDK_CONFIG": str(self.certificate.parent),
+            "GOOGLE_APPLICATION_CREDENTIALS": str(self.credentials),
         }
 
     def names(self, bucket: str, below: str = "") -> list[str]:
@@ -110,6 +122,12 @@ class Server(ThreadingHTTPServer):
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Answers one request, which may stand alone or in a batch."""
+        host = headers.get("host", "").partition(":")[0]
+        for end, service in self.services.items():
+            if host.endswith(end):
+                return service(method, target, headers, body)
+        if target.endswith("/token"):
+            return _told({"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"})
         parts = urlsplit(target)
         query = {key: values[0] for key, values in parse_qs(parts.query, True).items()}
         path = re.sub(r"^/((upload|download|batch)/)?storage/v1", "", parts.path)
@@ -335,7 +353,7 @@ def _write_certificate(certificate: Path, key: Path) -> None:
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=2))
         .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("*.googleapis.com")]), critical=False
+            x509.SubjectAlternativeName([x509.DNSName(host) for host in HOSTS]), critical=False
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(secret, hashes.SHA256())
