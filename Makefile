@@ -12,7 +12,7 @@ PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test bench accuracy quick lint types imports format lock env image clean
+.PHONY: help run test bench accuracy flink quick lint types imports format lock env image clean
 
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -52,6 +52,9 @@ accuracy: env  ## prove both models on photos of your own (ARGS="--data photos -
 	$(PYTHON) benchmarks/match.py $(ARGS)
 	$(PYTHON) benchmarks/breed.py $(ARGS)
 
+flink: env .flink/.complete  ## prove a run on a Flink cluster of two task managers (needs Java 17 and Maven), half an hour
+	$(PYTHON) benchmarks/flink.py --flink .flink/lib --server .flink/server $(ARGS)
+
 lock: $(UV)  ## resolve pyproject.toml into requirements.lock again
 	$(UV) pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --all-extras \
 	  --custom-compile-command "make lock" --quiet pyproject.toml -o requirements.lock
@@ -71,6 +74,13 @@ clean:  ## delete the environment (your output folders stay)
 	@echo "building the environment in .venv: 3.6 GB, a minute or, with a slow network, some more"
 	@$(UV) venv --quiet --allow-existing --python 3.11 .venv
 	@$(UV) pip sync --quiet --python $(PYTHON) --require-hashes --compile-bytecode requirements.lock
+	@touch $@
+
+.flink/.complete: benchmarks/flink.xml benchmarks/flink.txt
+	@echo "fetching Flink and Beam's job server into .flink: 400 MB, some minutes"
+	@mvn --quiet --batch-mode --file benchmarks/flink.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.flink/server
+	@python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest .flink --requirement benchmarks/flink.txt
+	@mkdir -p .flink/lib && tar --extract --gzip --file .flink/apache-flink-libraries-*.tar.gz --directory .flink/lib --strip-components 3 --wildcards '*/deps/lib/*.jar'
 	@touch $@
 
 .uv/bin/uv:

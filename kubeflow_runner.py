@@ -22,7 +22,7 @@ os.environ.setdefault("GCS_READAHEAD_BUFFER_SIZE_BYTES", str(1 << 20))  # models
 
 from models import places, tracking
 from models.backbones import WeightsError
-from pipeline import flags
+from pipeline import beam, flags
 from pipeline import settings as settings_lib
 from pipeline.command_line import FailureError, Parser, python
 from pipeline.settings import REAL, SAMPLE, Settings, SettingsError
@@ -85,6 +85,7 @@ def compile_parser() -> argparse.ArgumentParser:
     flags.add_student(result.add_argument_group("the breed model's student, and its teacher"))
     flags.add_match(result.add_argument_group("the match model"))
     flags.add_evaluation(result.add_argument_group("evaluation"))
+    flags.add_beam(result.add_argument_group("beyond one machine"))
     flags.add_views(result.add_argument_group("views (default: cropped and individual)"))
     return result
 
@@ -180,6 +181,18 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         match_start=arguments.match_start,
         false_alarm_rate=arguments.false_alarm_rate,
         bless_anyway=flags.reason(arguments.bless_anyway),
+        beam=tuple(
+            beam.arguments(
+                arguments.beam,
+                {
+                    "project": arguments.project or "",
+                    "region": arguments.region or "",
+                    "image": arguments.image,
+                    "temp_location": f"{arguments.pipeline_root.rstrip('/')}/temp",
+                    "account": arguments.service_account or "",
+                },
+            )
+        ),
     )
 
 

@@ -15,7 +15,7 @@ os.environ["TF_USE_LEGACY_KERAS"] = "0"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # or each request to a bucket is a line
 os.environ.setdefault("GCS_READAHEAD_BUFFER_SIZE_BYTES", str(1 << 20))  # models/places.py
 
-from pipeline import flags
+from pipeline import beam, flags
 from pipeline import settings as settings_lib
 from pipeline.command_line import Parser
 from pipeline.settings import (
@@ -79,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
             "views (default: cropped and individual, as far as there are photos for them)"
         )
     )
+    flags.add_beam(result.add_argument_group("beyond this machine"))
     _add_stages(result.add_argument_group("stages (default: --pipeline)"))
     return result
 
@@ -171,7 +172,17 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         false_alarm_rate=arguments.false_alarm_rate,
         bless_anyway=flags.reason(arguments.bless_anyway),
         wandb=arguments.wandb,
+        beam=_beam(arguments.beam),
     )
+
+
+def _beam(words: list[str]) -> tuple[str, ...]:
+    if "dataflow" in words:
+        raise SettingsError(
+            "--beam dataflow: its workers can't reach the folders of this machine: "
+            "kubeflow_runner.py compile --beam dataflow works in a bucket"
+        )
+    return tuple(beam.arguments(words))
 
 
 def _is_sample(arguments: argparse.Namespace) -> bool:

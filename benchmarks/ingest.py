@@ -219,7 +219,7 @@ def import_example_gen(data: str, cores: int) -> float:
 
 
 def _run_import(tfx: object, folder: str, records: str) -> float:
-    from pipeline.graph import BEAM
+    from pipeline import beam
     from pipeline.metadata import Store
 
     node = tfx.components.ImportExampleGen(input_base=records)  # type: ignore[attr-defined]
@@ -231,7 +231,7 @@ def _run_import(tfx: object, folder: str, records: str) -> float:
             pipeline_root=os.path.join(folder, "artifacts"),
             components=[node],
             metadata_connection_config=config,
-            beam_pipeline_args=BEAM,
+            beam_pipeline_args=beam.arguments(()),
         )
     )
     store = Store(database)

@@ -33,6 +33,7 @@ from models import examples, geometry, pixels, progress, vocabulary
 from models.geometry import Box
 
 _PLANS = "plans"  # folder that lists the photos of each shard while these are written
+_ASIDE = "partial-"  # before the name of a file that is being written
 SHARD = 500  # photos: some 15 MB at 224 px, well under the 200 MB that a shard may have
 _FULL = 448  # pixels of side up to which a shard has that many photos; of larger ones it has less
 
@@ -125,6 +126,8 @@ def write_shards(
             | "Write" >> beam.ParDo(_WriteShard(data, folder, shape, breeds, total))
         )
     fileio.rmtree(plans)
+    for left in fileio.glob(os.path.join(folder, f"{_ASIDE}*")):  # of workers that were lost
+        fileio.remove(left)
 
 
 def describe(examples: standard_artifacts.Examples) -> None:
@@ -204,7 +207,7 @@ class _WriteShard(beam.DoFn):
         photos = list(catalog.read_part(os.path.join(self._folder, _PLANS, _flat(name))))
         rate = progress.shared(f"writing {self._shape.view} photos", self._total, self._folder)
         path = os.path.join(self._folder, name)
-        aside = os.path.join(self._folder, f"partial-{uuid.uuid4().hex}-{_flat(name)}")
+        aside = os.path.join(self._folder, f"{_ASIDE}{uuid.uuid4().hex}-{_flat(name)}")
         with Reader(self._data) as reader, tf.io.TFRecordWriter(aside) as writer:
 
             def example(photo: Photo) -> bytes:

@@ -145,6 +145,19 @@ def add_tracking(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_beam(group: argparse._ArgumentGroup) -> None:
+    """Where Beam works."""
+    group.add_argument(
+        "--beam",
+        metavar="PRESET|=--OPTION=VALUE",
+        action="append",
+        default=[],
+        help="where ingestion, statistics and evaluation work: local (the default), flink or "
+        "dataflow; given again, an option of Beam's, which wins: --beam flink "
+        "--beam=--job_endpoint=host:8099",
+    )
+
+
 VIEWS = {
     "cropped": "the largest dog of each photo of a known breed: trains the breed model",
     "uncropped": "whole photos of known breeds with the boxes of all dogs: records only",

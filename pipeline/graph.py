@@ -24,19 +24,10 @@ from components.replay_check import ReplayCheck
 from components.retrieval_evaluator import RetrievalEvaluator
 from components.split_assigner import SplitAssigner
 from models import examples
-from pipeline import gates
+from pipeline import beam, gates
 from pipeline.settings import Inputs, Settings, withdrawn_version
 
 NAME = "spotted"
-# Named outright: left alone, Beam first tries to download another engine. One worker is enough
-# here: the nodes that work on photos use all cores by themselves (components.parallel).
-BEAM = [
-    "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
-    "--direct_running_mode=in_memory",
-    # No container is used. Without a name for one, TFX packs itself up for remote workers before
-    # each node that uses Beam, which takes one to two seconds.
-    "--sdk_container_image=none",
-]
 _STAGE_OF = {
     "DatasetImporter": "data_extraction",
     "PhotoCatalog": "data_transformation",
@@ -84,7 +75,7 @@ def create_pipeline(settings: Settings) -> tfx.dsl.Pipeline:
             if settings.here
             else None
         ),
-        beam_pipeline_args=BEAM,
+        beam_pipeline_args=list(settings.beam or beam.arguments(())),
     )
 
 

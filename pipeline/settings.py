@@ -170,6 +170,7 @@ class Settings:
       bless_anyway: why models that a gate refuses are pushed all the same; "" when they are not.
       match_start: what the match model's backbone starts from, one of `MATCH_STARTS`.
       wandb: one of `tracking.MODES`.
+      beam: the command line that Beam gets; empty for the preset `local`.
       seed: of everything random.
       inputs: what the run reads, once it is known.
     """
@@ -200,6 +201,7 @@ class Settings:
     false_alarm_rate: float = 0.01
     bless_anyway: str = ""
     wandb: str = tracking.OFF
+    beam: tuple[str, ...] = ()
     seed: int = 0
     inputs: Inputs | None = None
 
