@@ -68,7 +68,7 @@ image: env  ## build the image of the tasks at Vertex (IMAGE=HOST/PATH:TAG)
 	@echo "built $(IMAGE); push it: docker push $(IMAGE)"
 
 clean:  ## delete the environment (your output folders stay)
-	rm -rf .venv .uv
+	rm -rf .venv .uv .flink
 
 .venv/.complete: requirements.lock | $(UV)
 	@echo "building the environment in .venv: 3.6 GB, a minute or, with a slow network, some more"
