@@ -89,8 +89,8 @@ class Cluster:
                     "taskmanager.cpu.cores": 1.0,
                     "taskmanager.memory.task.heap.size": "384m",
                     "taskmanager.memory.task.off-heap.size": "128m",
-                    "taskmanager.memory.network.min": "64m",
-                    "taskmanager.memory.network.max": "64m",
+                    "taskmanager.memory.network.min": "256m",
+                    "taskmanager.memory.network.max": "256m",
                     "taskmanager.memory.managed.size": "256m",
                     "taskmanager.memory.framework.heap.size": "128m",
                     "taskmanager.memory.framework.off-heap.size": "128m",
@@ -116,6 +116,8 @@ class Cluster:
             "jobmanager.rpc.address": "127.0.0.1", "jobmanager.rpc.port": self._rpc,
             "rest.address": "127.0.0.1", "rest.bind-address": "127.0.0.1",
             "heartbeat.interval": 1000, "heartbeat.timeout": 10000,
+            "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": 3,
+            "restart-strategy.fixed-delay.delay": "1 s",
             "io.tmp.dirs": configuration / "tmp", "parallelism.default": 2,
         }  # fmt: skip
         lines = [f"{key}: {value}" for key, value in {**common, **told}.items()]

@@ -21,8 +21,6 @@ _SHARED = {
     FLINK: {
         "runner": "FlinkRunner",
         "environment_type": "EXTERNAL",
-        "number_of_execution_retries": "3",  # of a task whose worker was lost
-        "execution_retry_delay": "1000",
         "sdk_container_image": "none",
     },
     DATAFLOW: {

@@ -34,11 +34,10 @@ def test_an_option_of_ones_own_wins_and_keeps_every_value():
     assert len([word for word in found if word.startswith("--direct_running_mode")]) == 1
 
 
-def test_flink_leads_to_a_job_server_and_tries_again_what_a_lost_worker_did():
+def test_flink_leads_to_a_job_server_and_to_workers_that_are_there():
     found = told(beam.arguments(["flink", *POOL, "--parallelism=4"]))
 
     assert found["runner"] == "FlinkRunner"
-    assert int(found["number_of_execution_retries"]) > 0
     assert (found["environment_type"], found["parallelism"]) == ("EXTERNAL", "4")
 
 
