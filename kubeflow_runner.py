@@ -109,11 +109,15 @@ def compile_(argv: list[str]) -> int:
         raise SettingsError(
             f"--image {arguments.image}: expected HOST/PATH:TAG or HOST/PATH@sha256:DIGEST"
         )
+    if arguments.data and not places.is_bucket(arguments.data):
+        raise SettingsError(
+            f"--data {arguments.data}: expected gs://BUCKET/FOLDER: no task sees this machine's "
+            "folders (rehearse --data FOLDER does)"
+        )
     secret = arguments.wandb_secret
     if secret and not tracking.SECRET.fullmatch(secret):
         raise SettingsError(
-            f"--wandb_secret {secret}: expected projects/PROJECT/secrets/NAME, "
-            "or that with /versions/NUMBER: where the key lies, never the key"
+            "--wandb_secret: expected projects/PROJECT/secrets/NAME, or that with /versions/NUMBER: where the key lies, never the key"
         )
     settings = settings_lib.check(_settings(arguments))
     folder = os.path.abspath(arguments.output)
@@ -134,19 +138,21 @@ def _compile(
 ) -> None:
     from pipeline import submission, vertex
 
+    target = submission.Target(
+        arguments.project or "", arguments.region or "", arguments.service_account or ""
+    )
+    if wrong := [text for text in target.problems() if " is missing" not in text]:
+        raise SettingsError("\n".join(wrong))
     try:
         ready = vertex.prepare(settings, folder)
     except WeightsError as error:
         raise SettingsError(str(error)) from error
     defaults = {
         vertex.ROOT: root,
-        "data": arguments.data or f"{root}/sample",
+        "data": (arguments.data or f"{root}/sample").rstrip("/"),
         "data_version": arguments.data_version or "",
     }
     job = vertex.compiled(ready, arguments.image, defaults, arguments.wandb_secret or "")
-    target = submission.Target(
-        arguments.project or "", arguments.region or "", arguments.service_account or ""
-    )
     target.note(job)
     path = os.path.join(folder, FILE)
     with open(f"{path}.partial", "w") as file:

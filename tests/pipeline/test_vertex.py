@@ -219,15 +219,16 @@ def test_vertex_finds_every_artifact_type_by_its_name():
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--pipeline_root", "bucket", "--image", IMAGE], "--pipeline_root bucket: expected gs://"),
-        (
-            ["--pipeline_root", ROOT, "--image", "spotted"],
-            "--image spotted: expected HOST/PATH:TAG",
-        ),
-        (["--pipeline_root", ROOT, "--image", IMAGE, "--epochs", "0"], "--epochs 0: must be 1"),
-        (["--pipeline_root", ROOT, "--image", IMAGE, "--backbone", "x"], "--backbone"),
+        (["--pipeline_root", "bucket"], "--pipeline_root bucket: expected gs://"),
+        (["--image", "spotted"], "--image spotted: expected HOST/PATH:TAG"),
+        (["--epochs", "0"], "--epochs 0: must be 1"),
+        (["--backbone", "x"], "--backbone"),
+        (["--data", "photos"], "--data photos: expected gs://BUCKET/FOLDER"),
+        (["--wandb_secret", "0123456789"], "where the key lies, never the key"),
+        (["--region", "Holland"], "--region Holland: expected a region"),
     ],
 )
-def test_flags_that_can_not_work_are_refused(flags, words, capsys):
-    assert kubeflow_runner.main(["compile", *flags]) == 2
+def test_flags_that_can_not_work_are_refused(flags, words, capsys, tmp_path):
+    usual = ["--pipeline_root", ROOT, "--image", IMAGE, "--output", str(tmp_path)]
+    assert kubeflow_runner.main(["compile", *usual, *flags]) == 2
     assert words in capsys.readouterr().err
