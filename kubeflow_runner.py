@@ -117,7 +117,8 @@ def compile_(argv: list[str]) -> int:
     secret = arguments.wandb_secret
     if secret and not tracking.SECRET.fullmatch(secret):
         raise SettingsError(
-            "--wandb_secret: expected projects/PROJECT/secrets/NAME, or that with /versions/NUMBER: where the key lies, never the key"
+            "--wandb_secret: expected projects/PROJECT/secrets/NAME, or that with "
+            "/versions/NUMBER: where the key lies, never the key"
         )
     settings = settings_lib.check(_settings(arguments))
     folder = os.path.abspath(arguments.output)
