@@ -91,6 +91,7 @@ class Cluster:
                     "taskmanager.memory.task.off-heap.size": "128m",
                     "taskmanager.memory.network.min": "256m",
                     "taskmanager.memory.network.max": "256m",
+                    "taskmanager.network.sort-shuffle.min-buffers": 64,  # 512 for each, else
                     "taskmanager.memory.managed.size": "256m",
                     "taskmanager.memory.framework.heap.size": "128m",
                     "taskmanager.memory.framework.off-heap.size": "128m",
