@@ -38,6 +38,13 @@ _MANIFESTS = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.oci.image.index.v1+json",
 )
+# Where buckets lie that have no single region.
+_CONTINENTS = {"eu": "europe", "us": "us", "asia": "asia"}
+_PAIRS = {
+    "eur4": ("europe-north1", "europe-west4"),
+    "nam4": ("us-central1", "us-east1"),
+    "asia1": ("asia-northeast1", "asia-northeast2"),
+}
 _PATIENCE = 60.0  # seconds for one answer
 WAIT = 15.0  # seconds between two looks at a run
 
@@ -301,9 +308,8 @@ class Google:
             return [f"gs://{name}: {_no(code, 'there is no such bucket')}"]
         location = str(told["location"]).lower()
         parts = told.get("customPlacementConfig", {}).get("dataLocations", [])
-        near = {location, *(part.lower() for part in parts)}
-        continents = {"eu": "europe-", "us": "us-", "asia": "asia-"}
-        if region in near or (location in continents and region.startswith(continents[location])):
+        near = {location, *(part.lower() for part in parts), *_PAIRS.get(location, ())}
+        if region in near or region.startswith(f"{_CONTINENTS.get(location, '?')}-"):
             return []
         return [f"gs://{name}: lies in {location}, the pipeline would run in {region}"]
 

@@ -27,7 +27,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-LOCATION = "EUROPE-WEST4"
 HOSTS = ("*.googleapis.com", "*.pkg.dev")
 _PAGE = 500  # names a listing gives at once, so that clients have to ask for the next page
 Answer = tuple[int, dict[str, str], bytes]
@@ -73,6 +72,7 @@ class Server(ThreadingHTTPServer):
     Attributes:
       objects: (bucket, name) -> what lies there.
       connected: the hosts that it was asked to connect to, as a proxy.
+      location: of every bucket.
       services: what answers for other hosts than Cloud Storage's, by the end of their names.
     """
 
@@ -81,6 +81,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, buckets: tuple[str, ...], folder: Path):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.buckets = set(buckets)
+        self.location = "EUROPE-WEST4"
         self.objects: dict[tuple[str, str], Object] = {}
         self.connected: set[str] = set()
         self._uploads: dict[str, tuple[str, str, bytearray]] = {}
@@ -152,7 +153,7 @@ class Server(ThreadingHTTPServer):
         if bucket not in self.buckets:
             return _error(404, f"The specified bucket does not exist: {bucket}")
         if len(words) == 1:
-            return _told({"kind": "storage#bucket", "name": bucket, "location": LOCATION})
+            return _told({"kind": "storage#bucket", "name": bucket, "location": self.location})
         if len(words) == 2:
             return _told(self._list(bucket, query))
         name = (bucket, words[2])

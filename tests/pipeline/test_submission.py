@@ -170,6 +170,21 @@ def test_a_wrong_flag_is_named(google, file, flags, words, capfd):
     assert google.jobs == {}
 
 
+@pytest.mark.parametrize(
+    ("location", "region", "fits"),
+    [
+        ("EU", "europe-west4", True), ("EU", "us-east1", False), ("EUR4", "europe-west4", True),
+        ("EUR4", "europe-west1", False), ("US-EAST1", "us-east1", True), ("US", "us-east1", True),
+    ],
+)  # fmt: skip
+def test_a_bucket_of_several_regions_is_near_to_all_of_them(
+    google, server, monkeypatch, location, region, fits
+):
+    monkeypatch.setattr(server, "location", location)
+
+    assert (submission.Google().bucket(ROOT, region) == []) is fits
+
+
 def test_an_image_that_is_not_there_or_has_no_label_is_named(google, file, tmp_path, capfd):
     text = file.read_text()
     other = tmp_path / "pipeline.json"
