@@ -89,9 +89,9 @@ class Cluster:
                     "taskmanager.cpu.cores": 1.0,
                     "taskmanager.memory.task.heap.size": "384m",
                     "taskmanager.memory.task.off-heap.size": "128m",
-                    "taskmanager.memory.network.min": "256m",
-                    "taskmanager.memory.network.max": "256m",
-                    "taskmanager.network.sort-shuffle.min-buffers": 64,  # 512 for each, else
+                    "taskmanager.memory.network.min": "1g",
+                    "taskmanager.memory.network.max": "1g",
+                    "taskmanager.network.sort-shuffle.min-buffers": 16,  # 512 for each, else
                     "taskmanager.memory.managed.size": "256m",
                     "taskmanager.memory.framework.heap.size": "128m",
                     "taskmanager.memory.framework.off-heap.size": "128m",
@@ -127,7 +127,7 @@ class Cluster:
         opened = [f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED]
         logging = f"-Dlog4j.configurationFile={configuration / 'log4j.properties'}"
         self._start(name, [
-            "java", "-Xmx640m", *opened, logging,
+            "java", "-Xmx640m", "-XX:MaxDirectMemorySize=1400m", *opened, logging,
             "-cp", f"{self._flink}/*", entry, "--configDir", str(configuration),
         ])  # fmt: skip
 

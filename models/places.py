@@ -174,6 +174,8 @@ def names(folder: str) -> list[str]:
     """What lies in a folder, sorted; a folder has a slash behind it. Raises OSError."""
     if remote(folder):
         with _asked() as gfile:
+            if not gfile.isdir(folder):
+                gfile.stat(folder)  # says why, where listdir says that there is no such folder
             return sorted({name for name in gfile.listdir(folder) if name.strip("/")})
     with os.scandir(folder) as found:
         return sorted(f"{item.name}/" if item.is_dir() else item.name for item in found)
