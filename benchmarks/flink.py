@@ -103,7 +103,9 @@ def _numbers(told: Mapping[str, Any], above: str = "") -> dict[str, float]:
     for key, value in told.items():
         if isinstance(value, Mapping):
             found |= _numbers(value, f"{above}{key}.")
-        elif isinstance(value, (int, float)) and not key.endswith(("_low", "_high", "_ratio")):
+        elif isinstance(value, (int, float)) and not (
+            key.endswith(("_low", "_high", "_ratio")) or key == "ms"
+        ):
             found[above + key] = round(value, 6)
     return found
 
