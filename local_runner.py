@@ -49,6 +49,7 @@ other commands (each with a --help of its own)
   python local_runner.py schema               where the data do not fit the curated schema
   python local_runner.py models               lists the versions of the models that were pushed
   python local_runner.py rollback breed       serves the version before again
+  python local_runner.py lineage rex          which models saw this dog; of a model, what made it
 
 exit codes
   0 done, every model was pushed, or was withdrawn by hand before
@@ -233,6 +234,13 @@ def models(argv: list[str]) -> int:
     return models_command.models(argv)
 
 
+def lineage(argv: list[str]) -> int:
+    """The command `lineage`."""
+    from pipeline import lineage_command
+
+    return lineage_command.main(argv)
+
+
 def rollback(argv: list[str]) -> int:
     """The command `rollback`."""
     from pipeline import models_command
@@ -240,7 +248,13 @@ def rollback(argv: list[str]) -> int:
     return models_command.rollback(argv)
 
 
-_COMMANDS = {"data": data, "models": models, "rollback": rollback, "schema": schema}
+_COMMANDS = {
+    "data": data,
+    "lineage": lineage,
+    "models": models,
+    "rollback": rollback,
+    "schema": schema,
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -263,6 +277,9 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    except BrokenPipeError:  # of a reader such as `head`, which has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:  # before there is anything to keep or to end
         return 130
 

@@ -69,7 +69,7 @@ class Store:
     """Answers questions about one output folder; a folder without a database has no runs."""
 
     def __init__(self, database: str):
-        self._store: Any = _connect(database) if os.path.exists(database) else None
+        self._store: Any = connect(database) if os.path.exists(database) else None
 
     def runs(self) -> list[str]:
         """The ids of all runs, newest first."""
@@ -87,7 +87,7 @@ class Store:
     def outputs(self, node: Node) -> dict[str, Any]:
         """The artifacts that a node wrote, by output key (one each)."""
         events = self._store.get_events_by_execution_ids([node.execution])
-        keys = {event.artifact_id: event.path.steps[0].key for event in events if _is_output(event)}
+        keys = {event.artifact_id: event.path.steps[0].key for event in events if is_output(event)}
         found = self._store.get_artifacts_by_id(list(keys))
         return {keys[artifact.id]: artifact for artifact in found}
 
@@ -161,7 +161,7 @@ class Store:
     def _writer(self, pushed: Pushed) -> int:
         """The execution that first wrote a version, 0 when there is none."""
         events = self._store.get_events_by_artifact_ids([pushed.artifact])
-        return min((event.execution_id for event in events if _is_output(event)), default=0)
+        return min((event.execution_id for event in events if is_output(event)), default=0)
 
     def _run_of(self, execution: int) -> str:
         """The run of an execution, "" when there is none."""
@@ -213,17 +213,14 @@ class Store:
             event.artifact_id for event in self._store.get_events_by_execution_ids([execution])
         ]
         events = self._store.get_events_by_artifact_ids(written)
-        writers = sorted({event.execution_id for event in events if _is_output(event)})
+        writers = sorted({event.execution_id for event in events if is_output(event)})
         for original in self._store.get_executions_by_id(writers[:1]):
             return {**original.properties, **original.custom_properties}
         return {}
 
     def _node(self, execution: Any) -> Node:
-        from ml_metadata.proto import metadata_store_pb2 as mlmd
-
         contexts = self._store.get_contexts_by_execution(execution.id)
         (name,) = [context.name for context in contexts if context.type == "node"]
-        state = mlmd.Execution.State.Name(execution.last_known_state)
         elapsed = execution.last_update_time_since_epoch - execution.create_time_since_epoch
         properties = {**execution.properties, **execution.custom_properties}
         properties = properties or self._original_properties(execution.id)
@@ -231,16 +228,29 @@ class Store:
             key: getattr(value, value.WhichOneof("value")) for key, value in properties.items()
         }
         node_id = name.partition(".")[2]
-        return Node(node_id, execution.id, _DONE.get(state, "failed"), elapsed / 1000, parameters)
+        return Node(node_id, execution.id, state(execution), elapsed / 1000, parameters)
 
 
-def _is_output(event: Any) -> bool:
+def state(execution: Any) -> str:
+    """What became of an execution: run, cached or failed."""
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+    return _DONE.get(mlmd.Execution.State.Name(execution.last_known_state), "failed")
+
+
+def is_output(event: Any) -> bool:
+    """Whether an event says that an artifact was written."""
     from ml_metadata.proto import metadata_store_pb2 as mlmd
 
     return bool(event.type == mlmd.Event.OUTPUT)
 
 
-def _connect(database: str) -> Any:
+def connect(database: str) -> Any:
+    """The store of a database file.
+
+    Raises:
+      SettingsError: it is none.
+    """
     from ml_metadata import metadata_store
     from ml_metadata.proto import metadata_store_pb2 as mlmd
 

@@ -111,9 +111,15 @@ def _numbers(folder: str, withdrawn: bool = True) -> set[int]:
     return {number for name in wanted if (number := serving.number(name)) is not None}
 
 
-def _release(
-    folder: str, number: int, newest: bool, store: Store, pushed: Pushed | None
-) -> Release:
+def states(output: str, model: str) -> dict[int, str]:
+    """The states of the versions that lie in a model's folder."""
+    folder = folder_of(output, model)
+    newest = max(_numbers(folder, withdrawn=False), default=None)
+    return {number: _state(folder, number, number == newest)[0] for number in _numbers(folder)}
+
+
+def _state(folder: str, number: int, newest: bool) -> tuple[str, str]:
+    """The state of a version, and where it lies or was."""
     path = os.path.join(folder, str(number))
     state = SERVING if newest else KEPT
     if not os.path.isdir(path):
@@ -121,6 +127,13 @@ def _release(
     path += WITHDRAWN if state == OUT else ""
     if state != GONE and not os.path.isfile(os.path.join(path, "saved_model.pb")):
         state = DAMAGED
+    return state, path
+
+
+def _release(
+    folder: str, number: int, newest: bool, store: Store, pushed: Pushed | None
+) -> Release:
+    state, path = _state(folder, number, newest)
     if pushed is None:
         return Release(number, state, path, os.path.getmtime(path))
     push = store.push(pushed)

@@ -13,7 +13,7 @@ import pytest
 from runs import DATA_NODES, EVERY_NODE, SCHEMAS, Project
 
 from components import catalog
-from pipeline import gates
+from pipeline import gates, lineage
 from pipeline.metadata import Store
 from pipeline.settings import MODELS
 
@@ -124,6 +124,27 @@ def test_a_rehearsal_of_the_compiled_file_in_a_bucket_comes_to_the_same(sample_r
         }
         assert digests.items() <= project.records().items()
         assert digests
+
+
+def test_the_lineage_of_a_dog_and_of_a_model_is_that_of_their_run(sample_run):
+    project, _ = sample_run
+    summary = project.summary()
+    ledger = [photo for photo in project.ledger() if photo.split == "train" and photo.dog_id]
+    dog = ledger[0].dog_id
+    mine = sorted(photo.photo_id for photo in ledger if photo.dog_id == dog)
+    known = lineage.Lineage(str(project.output))
+
+    (reached,) = lineage.beyond(known, lineage.rows_of(known, dog))
+    told = lineage.source(known, lineage.find(known, summary["pushed"]["match"]))
+
+    assert (reached.model, reached.role, list(reached.photos)) == ("match", "trained on", mine)
+    assert reached.releases == ((summary["pushed"]["match"], "serving"),)
+    ran = {node["id"] for node in summary["nodes"]}
+    nodes = {step["node"] for step in told["nodes"]}
+    assert {"DatasetImporter", "Trainer_match", "ModelGate_match", "Pusher_match"} <= nodes < ran
+    assert not any("student" in node for node in nodes)
+    assert told["data_versions"] == [summary["data"]["version"][:12]]
+    assert told["photos"]["individual"]["train"] == len(ledger)
 
 
 def _test_dogs(project: Project) -> list[list[bytes]]:
