@@ -87,7 +87,7 @@ class Cluster:
                     "taskmanager.resource-id": f"taskmanager-{number}",
                     "taskmanager.numberOfTaskSlots": _SLOTS,
                     "taskmanager.cpu.cores": 1.0,
-                    "taskmanager.memory.task.heap.size": "384m",
+                    "taskmanager.memory.task.heap.size": "1600m",
                     "taskmanager.memory.task.off-heap.size": "128m",
                     "taskmanager.memory.network.min": "1g",
                     "taskmanager.memory.network.max": "1g",
@@ -116,7 +116,6 @@ class Cluster:
         common = {
             "jobmanager.rpc.address": "127.0.0.1", "jobmanager.rpc.port": self._rpc,
             "rest.address": "127.0.0.1", "rest.bind-address": "127.0.0.1",
-            "heartbeat.interval": 1000, "heartbeat.timeout": 10000,
             "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": 3,
             "restart-strategy.fixed-delay.delay": "1 s",
             "io.tmp.dirs": configuration / "tmp", "parallelism.default": 2,
@@ -127,7 +126,7 @@ class Cluster:
         opened = [f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED]
         logging = f"-Dlog4j.configurationFile={configuration / 'log4j.properties'}"
         self._start(name, [
-            "java", "-Xmx640m", "-XX:MaxDirectMemorySize=1400m", *opened, logging,
+            "java", "-Xmx2g", "-XX:MaxDirectMemorySize=1600m", *opened, logging,
             "-cp", f"{self._flink}/*", entry, "--configDir", str(configuration),
         ])  # fmt: skip
 

@@ -137,22 +137,35 @@ def main() -> int:
     """Runs and prints."""
     parser = folds.Parser(__doc__)
     parser.add_argument("--photos", type=int, metavar="N", default=5000, help="about how many")
+    parser.add_argument(
+        "--work", metavar="DIR",
+        help="where to work (default: a new temporary folder); of a call that was cut, what lies "
+        "there whole is taken as it is",
+    )  # fmt: skip
     parser.add_argument("--flink", metavar="DIR", required=True, help="folder of Flink's jars")
     parser.add_argument("--server", metavar="DIR", required=True, help="of the job server's jars")
     arguments = parser.read()
     if shutil.which("java") is None:
         parser.error("there is no java: Flink needs Java 17 (Debian: openjdk-17-jre-headless)")
-    work = pathlib.Path(tempfile.mkdtemp(prefix="spotted-flink-"))
+    work = pathlib.Path(arguments.work or tempfile.mkdtemp(prefix="spotted-flink-")).resolve()
     print(f"work      {work}", flush=True)
     photos = work / "photos"
-    draw(photos, arguments.photos)
+    if not photos.is_dir():
+        aside = work / "photos.partial"
+        shutil.rmtree(aside, ignore_errors=True)
+        draw(aside, arguments.photos)
+        aside.rename(photos)
     took, came, times = {}, {}, {}
     environment = {"PYTHONPATH": str(folds.ROOT), "TF_USE_LEGACY_KERAS": "0"}
     for name in ("memory", "flink", "killed"):
-        output = work / name
-        if name == "memory":
+        output, whole = work / name, work / f"{name}.json"
+        if whole.exists():
+            took[name] = json.loads(whole.read_text())
+        elif name == "memory":
             took[name] = run(photos, output, [])
         else:
+            shutil.rmtree(output, ignore_errors=True)
+            shutil.rmtree(work / f"cluster-{name}", ignore_errors=True)
             places = (pathlib.Path(arguments.flink), pathlib.Path(arguments.server))
             with cluster.running(
                 cluster.Cluster(*places, work / f"cluster-{name}", environment)
@@ -163,6 +176,7 @@ def main() -> int:
                 took[name] = run(photos, output, flink.flags)
                 if name == "killed":
                     print(killer.said, flush=True)
+        whole.write_text(json.dumps(took[name]))
         came[name], times[name] = results(output), seconds(output)
         print(f"{name:<8} {took[name]:7.1f} s, {len(came[name])} results", flush=True)
     print(f"\n{'seconds of':<28}" + "".join(f"{name:>10}" for name in took))
