@@ -121,7 +121,7 @@ class Killer(threading.Thread):
     def __init__(self, flink: cluster.Cluster, output: pathlib.Path):
         super().__init__(daemon=True)
         self._flink, self._output = flink, output
-        self.said = "nothing was killed: the run was over before"
+        self.said = ""
 
     def run(self) -> None:
         """Waits for the shard."""
@@ -175,7 +175,9 @@ def main() -> int:
                     killer.start()
                 took[name] = run(photos, output, flink.flags)
                 if name == "killed":
-                    print(killer.said, flush=True)
+                    print(killer.said or "nothing was killed", flush=True)
+                    if not killer.said:
+                        return 1
         whole.write_text(json.dumps(took[name]))
         came[name], times[name] = results(output), seconds(output)
         print(f"{name:<8} {took[name]:7.1f} s, {len(came[name])} results", flush=True)
