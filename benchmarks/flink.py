@@ -5,15 +5,16 @@
 
 Three runs of `local_runner.py` on the same drawn photos: in memory; on the cluster; and on it with
 a task manager and its Python workers killed while records are written, once a first shard is whole.
-What they come to is compared: records and split by the digests of their files, statistics and
-metrics value by value. Prints the seconds of every node that Beam carries, and ends with exit code
-1 where something differs.
+What they come to is compared: records and split by the digests of their files, statistics value by
+value to twelve digits, metrics to six. Prints the seconds of every node that Beam carries, and ends
+with exit code 1 where something differs.
 """
 
 import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from pipeline.metadata import Store
 
 _OF_THE_SAMPLE = 1000  # photos, about
 _NODES = ("PhotoCatalog", "ImageExampleGen", "StatisticsGen", "Evaluator")  # by Beam
+_DOUBLE = re.compile(r"-?\d+\.\d+(e[+-]?\d+)?")
 _RUN = [
     "--backbone", "small_cnn", "--image_size", "64", "--batch_size", "32", "--epochs", "2",
 ]  # fmt: skip
@@ -90,11 +92,16 @@ def results(output: pathlib.Path) -> dict[str, Any]:
                 told = tfdv.load_stats_binary(str(path))
                 for feature in told.datasets[0].features:
                     key = f"{name}/{path.parent.name}/{'.'.join(feature.path.step)}"
-                    found[key] = feature.SerializeToString(deterministic=True).hex()
+                    found[key] = _DOUBLE.sub(_rounded, str(feature))
     summary = json.loads((output / "summary.json").read_text())
     for model in ("breed", "match"):
         found |= {f"{model}.{key}": value for key, value in _numbers(summary[model]).items()}
     return found
+
+
+def _rounded(found: re.Match[str]) -> str:
+    """To twelve digits: the last ones of a sum depend on the order of its addends."""
+    return f"{float(found[0]):.12g}"
 
 
 def _numbers(told: Mapping[str, Any], above: str = "") -> dict[str, float]:
