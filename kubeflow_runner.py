@@ -261,7 +261,6 @@ def _read(path: str) -> dict[str, Any]:
 def rehearse(argv: list[str]) -> int:
     """The command `rehearse`."""
     arguments = rehearse_parser().parse_args(argv)
-    job = _read(arguments.file)
     folder = os.path.dirname(os.path.abspath(arguments.file))
     work = os.path.join(folder, f"rehearsal-{time.strftime('%Y%m%d-%H%M%S')}")
     root = (arguments.root or work).rstrip("/")
@@ -272,6 +271,7 @@ def rehearse(argv: list[str]) -> int:
     settings_lib.check_output(work)
     if os.path.isdir(work) and os.listdir(work):
         raise SettingsError(f"--root {root}: is not empty: give a new folder")
+    job = _read(arguments.file)
     numbers = _numbers(arguments)
     from pipeline import rehearsal
 

@@ -1,7 +1,7 @@
 """A run on a Flink cluster of two task managers, beside the same run in memory.
 
-    make flink                                         fetches Flink and Beam's job server first
-    make flink ARGS="--photos 1000"
+    make flink ARGS="--photos 1000"    fetches Flink and Beam's job server first, and calls
+    python benchmarks/flink.py --flink DIR --server DIR
 
 Three runs of `local_runner.py` on the same drawn photos: in memory; on the cluster; and on it with
 a task manager and its Python workers killed while records are written, once a first shard is whole.

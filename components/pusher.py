@@ -123,6 +123,7 @@ def push(source: str, destination: str, version: int, card: Callable[[int], str]
     path = os.path.join(destination, str(version))
     aside = os.path.join(destination, f"{_ASIDE}{version}")
     place = path if places.remote(path) else aside  # no folder of a bucket is renamed at once
+    fileio.makedirs(place)
     for name in sorted(_files(source), key=lambda name: (name == _LAST, name)):
         if name == _LAST:
             places.write(os.path.join(place, model_card.FILE), card(version).encode())

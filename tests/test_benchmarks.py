@@ -8,8 +8,9 @@ import h5py
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
-PROGRAMS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "folds")
-OF_PHOTOS = [name for name in PROGRAMS if name not in ("evaluation", "reading")]
+PARTS = ("cluster", "folds")  # of the others: no programs
+PROGRAMS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in PARTS)
+OF_PHOTOS = [name for name in PROGRAMS if name not in ("evaluation", "flink", "reading")]
 
 
 def run(name: str, *flags: str) -> subprocess.CompletedProcess[str]:

@@ -216,7 +216,7 @@ def test_what_a_killed_run_left_is_ended_and_removed(tmp_path):
     from pipeline import metadata
 
     database = str(tmp_path / "metadata.sqlite")
-    open_store = metadata._connect(database)
+    open_store = metadata.connect(database)
     kinds = {
         name: open_store.put_context_type(mlmd.ContextType(name=name))
         for name in ("pipeline_run", "node")
