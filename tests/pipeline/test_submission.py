@@ -272,6 +272,8 @@ def test_ctrl_c_leaves_the_run_alone_and_says_how_to_go_on(google, server, file,
          "--watch"],
         cwd=digests.ROOT, env={**os.environ, "PYTHONPATH": str(digests.ROOT)},
         stdout=subprocess.PIPE, text=True,
+        # Whoever runs the tests in the background has it ignored, and so would this process.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     said = []
     for line in process.stdout:
