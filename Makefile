@@ -12,7 +12,7 @@ PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test bench accuracy flink quick lint types imports format lock env image clean
+.PHONY: help run test bench accuracy flink picture quick lint types imports format lock env image clean
 
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -54,6 +54,9 @@ accuracy: env  ## prove both models on photos of your own (ARGS="--data photos -
 
 flink: env .flink/.complete  ## prove a run on a Flink cluster of two task managers (needs Java 17 and Maven), half an hour
 	$(PYTHON) benchmarks/flink.py --flink .flink/lib --server .flink/server $(ARGS)
+
+picture: env  ## draw the graph again, from its code, into docs/graph.svg
+	$(PYTHON) -m pipeline.pages.graph_picture docs/graph.svg
 
 lock: $(UV)  ## resolve pyproject.toml into requirements.lock again
 	$(UV) pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --all-extras \

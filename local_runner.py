@@ -50,6 +50,8 @@ other commands (each with a --help of its own)
   python local_runner.py models               lists the versions of the models that were pushed
   python local_runner.py rollback breed       serves the version before again
   python local_runner.py lineage rex          which models saw this dog; of a model, what made it
+  python local_runner.py report               the page of a run, or of two runs beside each other
+  python local_runner.py browse               runs, artifacts and their lineage, to click through
 
 exit codes
   0 done, every model was pushed, or was withdrawn by hand before
@@ -241,6 +243,20 @@ def lineage(argv: list[str]) -> int:
     return lineage_command.main(argv)
 
 
+def report(argv: list[str]) -> int:
+    """The command `report`."""
+    from pipeline import report_command
+
+    return report_command.main(argv)
+
+
+def browse(argv: list[str]) -> int:
+    """The command `browse`."""
+    from pipeline import browse_command
+
+    return browse_command.main(argv)
+
+
 def rollback(argv: list[str]) -> int:
     """The command `rollback`."""
     from pipeline import models_command
@@ -249,9 +265,11 @@ def rollback(argv: list[str]) -> int:
 
 
 _COMMANDS = {
+    "browse": browse,
     "data": data,
     "lineage": lineage,
     "models": models,
+    "report": report,
     "rollback": rollback,
     "schema": schema,
 }

@@ -29,7 +29,7 @@ likely two photos show the same dog. A person looks at the first few and decides
 It does not prove whose a dog is, and nobody should be called on its word alone: see the false
 alarms below. The photos are cut to the dog; everything else happens inside the model.""",
 }
-_MEASURED = {
+MEASURED = {
     "breed": ("top1", "top5", "macro_f1", "log_loss", "ece"),
     "match": (
         "recall@1", "recall@5", "recall@10", "median_rank", "mAP", "found", "false_alarm",
@@ -37,7 +37,7 @@ _MEASURED = {
         "equal_error_rate", "ece",
     ),
 }  # fmt: skip
-_WORDS = {
+WORDS = {
     "top1": "share of photos whose likeliest breed is right",
     "top5": "share with the right breed among the five likeliest",
     "macro_f1": "F1, all breeds alike",
@@ -181,12 +181,12 @@ def _metrics(facts: Facts) -> Iterator[str]:
     beside = [name for name in _BESIDE[kind] if any(m.startswith(f"{name}.") for m in metrics)]
     rows = [
         [
-            f"{_WORDS[name]} (`{name}`)",
+            f"{WORDS[name]} (`{name}`)",
             _cell(metrics.get(name)),
             _interval(metrics, name),
             *(_cell(metrics.get(f"{other}.{name}")) for other in beside),
         ]
-        for name in _MEASURED[kind]
+        for name in MEASURED[kind]
         if metrics.get(name) is not None and not _certain(name, metrics)
     ]
     head = ["", "this model", "95 % interval", *(_COLUMNS[name] for name in beside)]

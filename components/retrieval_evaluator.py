@@ -15,6 +15,8 @@ from components import artifacts, pair_scores, retrieval
 from models import match
 
 EXTRAPOLATED = (1000, 10_000)
+SHOWN = 20  # places of the gallery that recall is told for
+THRESHOLDS = 100  # of the trade-off between what is found and what is a false alarm
 LEAST = 20  # dogs that larger galleries are told from
 
 
@@ -29,7 +31,8 @@ def RetrievalEvaluator(  # noqa: N802 - TFX names the node after the function
 
     Args:
       embeddings: read: the test photos, embedded.
-      metrics: written: `metrics.json`, {encoder: {metric: value}}, and of the model `curves.json`.
+      metrics: written: `metrics.json`, {encoder: {metric: value}}, and `curves.json`: of the model
+        what `curves` returns, and `open_set`; of all encoders `ranks`: recall@1, recall@2, ….
       false_alarm_rate: how often a dog that is not in the gallery may be taken for one that is; the
         threshold that keeps it is found.
       code: digest of the code, for the cache.
@@ -49,8 +52,13 @@ def RetrievalEvaluator(  # noqa: N802 - TFX names the node after the function
         for name in found
     }
     own = stored["model"], dogs, false_alarm_rate, shipped["model"], found["model"]
+    ranks = {name: [each.recall(k + 1) for k in range(SHOWN)] for name, each in found.items()}
     _write(metrics.uri, artifacts.METRICS, results)
-    _write(metrics.uri, artifacts.CURVES, curves(*own))
+    _write(
+        metrics.uri,
+        artifacts.CURVES,
+        {**curves(*own), "ranks": ranks, "open_set": open_set(found["model"])},
+    )
 
 
 def _write(folder: str, name: str, content: Any) -> None:
@@ -143,6 +151,29 @@ def curves(
         several = found if photos == 1 else retrieval.search(embeddings, dogs, photos=photos)
         by_photos.append({"photos": photos, **whole_and_parts(several, rate, shipped)})
     return {"by_size": by_photos[0]["by_size"], "by_photos": by_photos}
+
+
+def open_set(found: retrieval.Searches) -> list[dict[str, float]]:
+    """What a threshold finds, and how often it is a false alarm.
+
+    Returns:
+      Rows of `threshold`, a cosine, `false_alarm` and `found`, as in `measure`: for thresholds at
+      even steps of the false-alarm rate, from the loosest on.
+    """
+    best = np.sort(found.best[-1])
+    if not best.size:
+        return []
+    steps = np.linspace(0, best.size - 1, THRESHOLDS).round().astype(int)
+    thresholds = [*best[np.unique(steps)].tolist(), float(np.nextafter(best[-1], np.inf))]
+    rows = (
+        {
+            "threshold": threshold,
+            "false_alarm": found.false_alarm(threshold),
+            "found": found.found(threshold),
+        }
+        for threshold in dict.fromkeys(thresholds)
+    )
+    return [row for row in rows if math.isfinite(row["threshold"])]
 
 
 def whole_and_parts(found: retrieval.Searches, rate: float, shipped: float) -> dict[str, Any]:

@@ -186,6 +186,7 @@ def match_eval_config(baseline: bool) -> tfma.EvalConfig:
           metrics {{ class_name: "EqualErrorRate" module: "{own}" }}
           metrics {{ class_name: "ExpectedCalibrationError" module: "{own}" }}
           metrics {{ class_name: "CalibrationPlot" config: '"num_buckets": 10' }}
+          metrics {{ class_name: "ConfusionMatrixPlot" config: '"num_thresholds": 200' }}
         }}
         """,
         tfma.EvalConfig(),

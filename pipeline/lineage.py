@@ -25,12 +25,13 @@ _SHOWN = 8  # names in a message
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """An execution that wrote something.
+    """An execution.
 
     Attributes:
       execution: its id in ML Metadata.
       node: its name in the graph.
       run: the run that it belongs to.
+      state: run, cached or failed.
       code: digest of its code, "" where TFX's own code is all there is.
       parameters: its execution properties.
     """
@@ -38,6 +39,7 @@ class Step:
     execution: int
     node: str
     run: str
+    state: str
     code: str
     parameters: Mapping[str, Any]
 
@@ -79,10 +81,11 @@ class Lineage:
         cached = set()
         for item in store.get_executions():
             told = _values({**item.properties, **item.custom_properties})
+            state = metadata.state(item)
             self.steps[item.id] = Step(
-                item.id, nodes.get(item.id, ""), runs.get(item.id, ""), _code(told), told
+                item.id, nodes.get(item.id, ""), runs.get(item.id, ""), state, _code(told), told
             )
-            if metadata.state(item) != "run":
+            if state != "run":
                 cached.add(item.id)
         kinds = {kind.id: kind.name for kind in store.get_artifact_types()}
         self.made = {
@@ -94,6 +97,7 @@ class Lineage:
         }  # fmt: skip
         self._inputs: dict[int, list[int]] = collections.defaultdict(list)
         self._outputs: dict[int, list[int]] = collections.defaultdict(list)
+        self._taken: dict[int, list[int]] = collections.defaultdict(list)
         self._writer: dict[int, int] = {}
         self._readers: dict[int, list[int]] = collections.defaultdict(list)
         events = store.get_events_by_execution_ids(list(self.steps))
@@ -103,7 +107,9 @@ class Lineage:
                 self._inputs[step].append(artifact)
                 if step not in cached:
                     self._readers[artifact].append(step)
-            elif artifact not in self._writer:
+                continue
+            self._taken[step].append(artifact)
+            if artifact not in self._writer:
                 self._writer[artifact] = step
                 self._outputs[step].append(artifact)
 
@@ -130,6 +136,10 @@ class Lineage:
     def written_by(self, step: Step) -> list[Made]:
         """The artifacts that an execution wrote."""
         return [self.made[artifact] for artifact in self._outputs[step.execution]]
+
+    def wrote_or_took(self, step: Step) -> list[Made]:
+        """The artifacts that an execution wrote, or took from the cache."""
+        return [self.made[artifact] for artifact in self._taken[step.execution]]
 
     def readers(self, artifact: int) -> list[Step]:
         """The executions that read an artifact and ran."""

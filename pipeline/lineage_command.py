@@ -32,6 +32,7 @@ examples
   python local_runner.py lineage match
   python local_runner.py lineage rex                    which models saw this dog?
   python local_runner.py lineage rex --json
+  python local_runner.py lineage match --picture match.svg
 
 exit codes
   0 done    2 bad input, or nothing of that name
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     result.add_argument("what", metavar="WHAT", help="see below")
     result.add_argument("--json", action="store_true", help="print JSON, with all that is known")
+    result.add_argument("--picture", metavar="FILE", help="draw it too, as an SVG")
     result.add_argument("--output", metavar="DIR", default=OUTPUT, help="default: ./output")
     return result
 
@@ -54,6 +56,7 @@ def main(argv: list[str]) -> int:
     """Runs what stands behind `lineage` on the command line and returns the exit code."""
     arguments = parser().parse_args(argv)
     from pipeline import lineage
+    from pipeline.pages import drawn, picture
 
     try:
         known = lineage.Lineage(os.path.abspath(arguments.output))
@@ -61,6 +64,7 @@ def main(argv: list[str]) -> int:
         if made is not None:
             told = lineage.source(known, made)
             lines = _source(told)
+            svg = drawn.of_artifact(known, made) if arguments.picture else ""
         else:
             rows = lineage.rows_of(known, arguments.what)
             if not rows:
@@ -71,10 +75,15 @@ def main(argv: list[str]) -> int:
             reached = lineage.beyond(known, rows)
             told = _told(known, arguments.what, rows, reached)
             lines = _reached(told)
+            svg = drawn.of_reach(known, arguments.what, rows, reached) if arguments.picture else ""
+        if arguments.picture:
+            picture.write(svg, arguments.picture)
     except (SettingsError, OSError) as error:
         print(f"local_runner.py lineage: {error}", file=sys.stderr)
         return 2
     print(json.dumps(told, indent=1) if arguments.json else "\n".join(lines), flush=True)
+    if arguments.picture:
+        print(f"picture   {arguments.picture}", file=sys.stderr)
     return 0
 
 

@@ -184,9 +184,10 @@ def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> 
     os.environ[tracking.FOLDER_VARIABLE] = settings.tracking
     terminal.say("  starting TFX")
     from models import checkpoint
-    from pipeline import report
+    from pipeline import closing
     from pipeline import summary as summaries
     from pipeline.execution import Execution
+    from pipeline.pages import report
 
     os.environ[checkpoint.FOLDER_VARIABLE] = settings.training
     terminal.stop_if_asked()
@@ -195,9 +196,10 @@ def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> 
     error = execution.run(terminal)
     summary = execution.summary(error)
     path = summaries.write(summary, settings.output)
-    for line in report.lines(execution.settings, summary, time.monotonic() - start):
+    for line in closing.lines(execution.settings, summary, time.monotonic() - start):
         terminal.say(line)
     terminal.say(f"summary   {path}")
+    terminal.say(f"report    {report.write(settings.output, run_id)}")
     terminal.say(f"log       {log_file}")
     if error is not None:
         terminal.say(f"\nlocal_runner.py: {error}")

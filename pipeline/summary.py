@@ -1,5 +1,6 @@
 """summary.json and the closing table: what one run did, read back from ML Metadata."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +43,7 @@ def summarise(
     verdicts = {model: _verdict(outputs.get(f"ModelGate_{model}")) for model in MODELS}
     return {
         "run_id": run,
+        "settings": _settings(settings),
         "photos": catalog.count(photos, catalogued="SplitAssigner" not in outputs),
         "ledger": outputs["SplitAssigner"]["splits"].uri if "SplitAssigner" in outputs else None,
         "ignored_files": len(_ignored(settings, outputs)),
@@ -68,6 +70,13 @@ def summarise(
         "withdrawn": {model: _withdrawn(outputs.get(f"Pusher_{model}")) for model in MODELS},
         "nodes": [_node(name, nodes.get(name)) for name in node_ids],
     }
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    """What decided what the run did, flag by flag; places of this machine as they were given."""
+    told = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    del told["inputs"]
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in told.items()}
 
 
 def check_counts(summary: Mapping[str, Any]) -> None:

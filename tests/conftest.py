@@ -26,6 +26,10 @@ LONGEST = (
     "test_sample.py",
     "test_run_fns.py",
     "test_replay_check.py",
+    "test_submission.py",
+    "test_image.py",
+    "test_faults.py",
+    "test_pages.py",
 )
 
 

@@ -7,11 +7,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import looked
 import pytest
 from runs import BASELINES, BREED_NODES, CROPPED, MATCH_NODES, RETRIEVAL_NODES, SCHEMAS, Project
 
 from models import backbones
 from pipeline.metadata import Store
+
+HOSTILE = ["<img src=x onerror=alert(1)>", 'it\'s "Rex" & {{ 7 * 7 }}', "\u202eכלב", "x" * 200]
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +34,9 @@ def data(drawn: Path, tmp_path_factory) -> Path:
     """
     folder = tmp_path_factory.mktemp("data") / "photos"
     shutil.copytree(drawn / "stanford", folder / "stanford")
-    for dog in sorted((drawn / "individuals").iterdir())[:30]:
-        shutil.copytree(dog, folder / "individuals" / dog.name)
+    dogs = sorted((drawn / "individuals").iterdir())[:30]
+    for dog, name in zip(dogs, [dog.name for dog in dogs[: -len(HOSTILE)]] + HOSTILE, strict=True):
+        shutil.copytree(dog, folder / "individuals" / name)
     dogs = sorted((folder / "individuals").iterdir())
     good = sorted(dogs[0].iterdir())[0]
     (dogs[0] / "zz_cut.jpg").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
@@ -72,6 +76,17 @@ def flags(data: Path) -> list[str]:
         "--data", str(data), "--backbone", "small_cnn", "--weights", weights,
         "--image_size", "64", "--epochs", "1",
     ]  # fmt: skip
+
+
+def test_the_report_of_a_run_shows_hostile_names_as_text(small):
+    summary = small.summary()
+    report = small.output / "runs" / summary["run_id"] / "report.html"
+
+    with looked.browser() as opened:
+        looked.check(opened, report.as_uri(), looked.PHONE)
+    text = "".join(looked.Figures(report.read_text()).text)
+    for dog in {p.dog_id for p in small.ledger() if p.dog_id and p.split == "test"}:
+        assert dog in text
 
 
 def test_every_photo_is_accounted_for(small, data):

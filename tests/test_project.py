@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # What a distribution is imported as, where that is another name.
 IMPORTED_AS = {
     "apache-beam": "apache_beam",
+    "axe-playwright-python": "axe_playwright_python",
     "ml-metadata": "ml_metadata",
     "opencv-python-headless": "cv2",
     "pillow": "PIL",

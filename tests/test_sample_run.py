@@ -4,10 +4,13 @@ import hashlib
 import json
 import os
 import shutil
+import threading
+import urllib.parse
 from pathlib import Path
 
 import gcs
 import judged
+import looked
 import numpy as np
 import pytest
 from runs import DATA_NODES, EVERY_NODE, SCHEMAS, Project
@@ -15,8 +18,15 @@ from runs import DATA_NODES, EVERY_NODE, SCHEMAS, Project
 from components import catalog
 from pipeline import gates, lineage
 from pipeline.metadata import Store
+from pipeline.pages import browser
 from pipeline.settings import MODELS
 
+OF_TRAINERS = ("breed_teacher", "breed_student", "match")
+SECTIONS = ("verdict", "data", "training", "breed", "match", "cost", "lineage", "settings")
+CHARTS = {
+    "splits", "dogs", "breeds", "confusion", "breed-calibration", "ranks", "open-set", "roc",
+    "match-calibration", "times", *(f"training-Trainer_{name}" for name in OF_TRAINERS),
+}  # fmt: skip
 TRAINERS = {name for name in EVERY_NODE if name.startswith("Trainer")}
 
 
@@ -145,6 +155,97 @@ def test_the_lineage_of_a_dog_and_of_a_model_is_that_of_their_run(sample_run):
     assert not any("student" in node for node in nodes)
     assert told["data_versions"] == [summary["data"]["version"][:12]]
     assert told["photos"]["individual"]["train"] == len(ledger)
+
+
+def test_the_report_opens_anywhere_and_every_section_of_it(sample_run):
+    project, printed = sample_run
+    report = project.output / "runs" / project.summary()["run_id"] / "report.html"
+
+    assert f"report    {report}" in printed
+    with looked.browser() as opened:
+        for seen in looked.check(opened, report.as_uri()):
+            assert seen.sections == [f"#{name}" for name in SECTIONS]
+            assert seen.charts == len(CHARTS)
+
+
+def test_every_figure_of_the_report_is_that_of_the_summary_or_of_ml_metadata(sample_run):
+    project, _ = sample_run
+    summary = project.summary()
+    store = Store(str(project.output / "metadata.sqlite"))
+    nodes = store.nodes(store.runs()[-1])
+    report = project.output / "runs" / summary["run_id"] / "report.html"
+    page = looked.Figures(report.read_text())
+
+    def read(source: str) -> dict:
+        if source == "summary":
+            return summary
+        node, key, name = source.split("/")
+        return json.loads(Path(store.outputs(nodes[node])[key].uri, name).read_text())
+
+    assert set(page.specs) == CHARTS
+    assert len(page.found) > 200
+    for (source, *path), value, shown in page.found:
+        wanted = read(source)
+        for key in path:
+            wanted = wanted[key]
+        assert float(value) == wanted, path
+        digits = float(shown.replace(",", "").rstrip("%"))
+        assert digits == pytest.approx(wanted * (100 if "%" in shown else 1), abs=0.051), path
+    for model in OF_TRAINERS:
+        history = read(f"Trainer_{model}/model_run/history.json")
+        loss, score = page.specs[f"training-Trainer_{model}"]["data"]
+        assert (loss["y"], score["y"]) == (history["loss"], history["val_score"])
+    confusion = page.specs["confusion"]["data"][0]["customdata"]
+    right = sum(row[place] for place, row in enumerate(confusion))
+    student = summary["breed"]["student"]
+    assert sum(map(sum, confusion)) == student["examples"]
+    assert right / student["examples"] == pytest.approx(student["top1"])
+    roc = {trace["name"]: trace for trace in page.specs["roc"]["data"]}["all pairs"]
+    area = np.trapz(roc["y"][::-1], roc["x"][::-1])
+    assert area == pytest.approx(summary["match"]["auc_all"], abs=0.01)
+    ranks = {trace["name"]: trace["y"] for trace in page.specs["ranks"]["data"]}
+    for k in (1, 5, 10):
+        assert ranks["model"][k - 1] == summary["match"][f"recall@{k}"]
+        assert ranks["histogram"][k - 1] == summary["match"][f"histogram.recall@{k}"]
+    times = {
+        name: seconds
+        for trace in page.specs["times"]["data"]
+        for name, seconds in zip(trace["y"], trace["x"], strict=True)
+    }
+    assert times == {node["id"]: node["seconds"] for node in summary["nodes"]}
+
+
+def test_the_browser_shows_every_kind_of_page(sample_run):
+    project, _ = sample_run
+    run = project.summary()["run_id"]
+    known = lineage.Lineage(str(project.output))
+    of = {made.kind.rpartition(".")[2]: made.artifact for made in known.made.values()}
+    dog = next(photo.dog_id for photo in project.ledger() if photo.dog_id)
+    pages = (
+        "", f"run/{run}", "execution/5", f"artifact/{of['Examples']}",
+        f"artifact/{of['SplitManifest']}", f"artifact/{of['PushedModel']}", "find?what=match",
+        f"find?what={urllib.parse.quote(dog)}",
+    )  # fmt: skip
+    server = browser.Server(browser.Site(str(project.output)), 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    try:
+        with looked.browser() as opened:
+            for page in pages:
+                looked.check(opened, server.address + page)
+            page = opened.new_page()
+            page.goto(server.address)
+            page.get_by_role("link", name=run).click()
+            page.locator("svg a", has_text="Trainer_match").click()
+            page.get_by_role("link", name=f"Model {of['Model']}").first.click()
+            assert "artifact" in page.locator("h1").inner_text()
+            page.goto(server.address)
+            page.get_by_role("textbox").fill(dog)
+            page.get_by_role("button", name="Find").click()
+            assert "serving" in page.locator("table").first.inner_text()
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def _test_dogs(project: Project) -> list[list[bytes]]:

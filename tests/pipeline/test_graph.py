@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from tfx.dsl.compiler import compiler
@@ -9,6 +10,7 @@ from tfx.dsl.compiler import compiler
 from components import digests
 from pipeline import inputs
 from pipeline.graph import create_pipeline
+from pipeline.pages import graph_picture
 from pipeline.settings import Before, Inputs, Pushed, Settings
 
 VIEWS = ("cropped", "uncropped", "individual")
@@ -427,3 +429,9 @@ def test_a_setting_of_one_model_changes_that_model_alone(nodes, changes):
     changed = {name for name in changed if name.startswith("Trainer")}
     expected = "Trainer_match" if "match_loss" in changes else "Trainer_breed_student"
     assert changed == {expected}
+
+
+def test_the_picture_of_the_graph_is_that_of_the_code():
+    drawn = Path(__file__).parents[2] / "docs" / "graph.svg"
+
+    assert drawn.read_text() == graph_picture.picture(), "make picture draws it again"
