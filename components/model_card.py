@@ -71,7 +71,7 @@ _COLUMNS = {
 }
 _SLICED = {"breed": "top1", "match": "auc"}
 _BREED, _SET = "breed:", "pair/set:"  # slices that have tables of their own
-_FEW = 20  # examples of a slice that says little
+FEW = 20  # examples of a slice that says little
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,10 +269,10 @@ def _limits(facts: Facts, sources: set[str]) -> Iterator[str]:
     few = [
         name
         for name, values in facts.verdict["slices"].items()
-        if name and not name.startswith((_BREED, _SET)) and values.get("examples", 0) < _FEW
+        if name and not name.startswith((_BREED, _SET)) and values.get("examples", 0) < FEW
     ]
     if few:
-        yield f"Fewer than {_FEW} examples, which say little: {', '.join(sorted(few))}."
+        yield f"Fewer than {FEW} examples, which say little: {', '.join(sorted(few))}."
     if facts.kind == "breed":
         yield (
             f"`test` has photos of {len(_breeds(facts))} breeds of the {len(facts.breeds)} in the "

@@ -7,6 +7,7 @@ import os
 import signal
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,19 @@ def _photos(settings: Settings) -> str:
     return settings.data or "the built-in sample"
 
 
+def _report(output: str, run_id: str) -> str:
+    """Where the run's page lies; what stands against one does not undo the run."""
+    from pipeline.pages import report
+
+    try:
+        return report.write(output, run_id)
+    except InterruptedRunError:
+        raise
+    except Exception as error:
+        traceback.print_exc()  # into the log
+        return f"could not be written ({type(error).__name__}: {error}); the log has more"
+
+
 def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> int:
     from pipeline import inputs
 
@@ -187,7 +201,6 @@ def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> 
     from pipeline import closing
     from pipeline import summary as summaries
     from pipeline.execution import Execution
-    from pipeline.pages import report
 
     os.environ[checkpoint.FOLDER_VARIABLE] = settings.training
     terminal.stop_if_asked()
@@ -199,7 +212,7 @@ def _run(settings: Settings, terminal: Terminal, run_id: str, log_file: str) -> 
     for line in closing.lines(execution.settings, summary, time.monotonic() - start):
         terminal.say(line)
     terminal.say(f"summary   {path}")
-    terminal.say(f"report    {report.write(settings.output, run_id)}")
+    terminal.say(f"report    {_report(settings.output, run_id)}")
     terminal.say(f"log       {log_file}")
     if error is not None:
         terminal.say(f"\nlocal_runner.py: {error}")

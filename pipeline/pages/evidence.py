@@ -24,7 +24,7 @@ PER_PAIR = 4  # photos of each
 PROBES = 6  # that are shown found, and as many that are not
 FIRST = 5  # of the gallery
 _BATCH = 64
-_TRIED = 256  # photos of a breed that are asked about
+_TRIED = 64  # photos of a breed that are asked about
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +197,6 @@ class Evidence:
 
     def copies_across(self) -> list[tuple[str, str]]:
         """Photos of which a copy stands in another split: none, or the data leak."""
-        split_of = {photo.photo_id: photo.split for photo in self.photos if photo.split}
         groups: dict[str, set[str]] = {}
         for photo in self.photos:
             if photo.group and photo.split:
@@ -205,7 +204,7 @@ class Evidence:
         return [
             (photo.photo_id, str(photo.split))
             for photo in self.photos
-            if photo.group and photo.photo_id in split_of and len(groups[photo.group]) > 1
+            if photo.group and photo.split and len(groups[photo.group]) > 1
         ]
 
     def dogs_across(self) -> list[str]:
@@ -359,7 +358,8 @@ class Evidence:
             nearest = np.argsort(-scores, kind="stable")
             before = int(np.flatnonzero(gallery[nearest] == template[dogs[row]])[0])
             margin = float(scores[nearest[0]] - scores[nearest[before]])
-            ranked.append((before + 1, margin, row, gallery[nearest[:FIRST]], scores[nearest]))
+            first = nearest[:FIRST]
+            ranked.append((before + 1, margin, row, gallery[first], scores[first]))
         right = [item for item in ranked if item[0] == 1]
         wrong = sorted((i for i in ranked if i[0] > 1), key=lambda i: (-i[1], ids[i[2]]))[:PROBES]
         right = right[:: max(1, len(right) // PROBES)][:PROBES]
@@ -374,7 +374,7 @@ class Evidence:
                 place,
                 tuple(
                     (pictures[ids[row]], float(score), dogs[row] == dogs[probe])
-                    for row, score in zip(nearest, scores, strict=False)
+                    for row, score in zip(nearest, scores, strict=True)
                 ),
             )
 

@@ -85,7 +85,7 @@ def environment() -> Any:
         undefined=jinja2.ChainableUndefined,
     )
     found.filters["shown"] = shown
-    found.globals["counts"] = COUNTS
+    found.globals |= {"counts": COUNTS, "few": model_card.FEW}
     return found
 
 
@@ -302,14 +302,15 @@ def _pairs(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _slices(run: Evidence, model: str) -> dict[str, Any]:
-    """The figures by slice, the worst first."""
+    """The figures by slice, the worst first; those of a few examples, which say little, last."""
     columns = _OF_SLICES[model]
     found = run.verdict(model).get("slices", {})
     lead = columns[1] if model == "breed" else "auc"
 
-    def worst(name: str) -> tuple[float, str]:
+    def worst(name: str) -> tuple[bool, float, str]:
         value = found[name].get(lead)
-        return (math.inf if value is None else value, name)
+        few = found[name].get("examples", 0) < model_card.FEW
+        return few, math.inf if value is None else value, name
 
     names = sorted((name for name in found if name and not name.startswith("breed:")), key=worst)
     source = f"ModelGate_{model}/blessing/verdict.json"

@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from components.retrieval_evaluator import curves, measure
+from components import retrieval
+from components.retrieval_evaluator import THRESHOLDS, curves, measure, open_set
 
 
 def unit(*vectors):
@@ -148,3 +149,28 @@ def test_an_encoder_that_gives_no_numbers_finds_nothing():
     metrics = measure(embeddings, [f"dog-{number % 7}" for number in range(14)])
 
     assert metrics["recall@1"] == 0.0
+
+
+def test_the_trade_off_of_thresholds_goes_from_all_alarms_to_none():
+    random = np.random.default_rng(3)
+    embeddings = unit(*random.normal(size=(40, 4)))
+    found = retrieval.search(embeddings, [f"dog-{number // 2}" for number in range(40)])
+
+    rows = open_set(found)
+
+    assert 10 < len(rows) <= THRESHOLDS + 1
+    assert (rows[0]["false_alarm"], rows[-1]["false_alarm"]) == (1.0, 0.0)
+    for key in ("false_alarm", "found"):
+        values = [row[key] for row in rows]
+        assert values == sorted(values, reverse=True)
+    assert [row["threshold"] for row in rows] == sorted(row["threshold"] for row in rows)
+    assert rows[0]["found"] <= found.recall(1)
+    middle = rows[len(rows) // 2]
+    assert middle["false_alarm"] == found.false_alarm(middle["threshold"])
+    assert middle["found"] == found.found(middle["threshold"])
+
+
+def test_dogs_that_nobody_can_be_searched_among_have_no_trade_off():
+    found = retrieval.search(unit([1, 0], [0, 1]), ["a", "b"])
+
+    assert open_set(found) == []

@@ -15,6 +15,7 @@ import pytest
 from test_ingestion import jpeg
 
 import local_runner
+from pipeline import local
 from pipeline.pages import browser, picture, report
 
 SCRIPT = "<script>alert(1)<\uff0fscript>"  # no name of a file has a slash
@@ -169,6 +170,13 @@ def test_a_run_that_is_none_is_one_line(hostile_run, capsys, argv, told):
     (line,) = capsys.readouterr().err.splitlines()
     assert told in line
     assert hostile_run.summary["run_id"] in line
+
+
+def test_a_report_that_cannot_be_written_does_not_undo_the_run(tmp_path, capsys):
+    told = local._report(str(tmp_path), "none")
+
+    assert told.startswith("could not be written (SettingsError: ")
+    assert "Traceback" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["report", "browse"])
