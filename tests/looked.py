@@ -74,9 +74,11 @@ def look(opened: Any, address: str, width: int, scheme: str = "light") -> Seen:
     page.on("request", lambda request: seen.asked.append(request.url))
     page.goto(address)
     if page.locator("summary").count():  # one by keyboard, the others as a click does
+        first = "document.querySelector('details').open"
+        before = page.evaluate(first)
         page.locator("summary").first.focus()
         page.keyboard.press("Enter")
-        assert page.evaluate("document.querySelector('details').open")
+        assert page.evaluate(first) != before
     closed = "document.querySelectorAll('details:not([open]) > summary')"
     page.evaluate(f"{closed}.forEach(summary => summary.click())")
     for link in page.locator('nav a[href^="#"]').all():

@@ -307,7 +307,9 @@ def test_a_slightly_worse_breed_model_is_refused_and_a_slightly_better_one_is_no
 
     assert "no worse than served, top1" in refused
     assert not {"floor", "better than colours", "calibrated"} & set(refused)
-    assert judge.breed(judged.nothing, served=judged.without(1)) == {}
+    # One that never says a breed is surer of the others, and may be the better calibrated one.
+    better = judge.breed(judged.nothing, served=judged.without(1))
+    assert set(better) <= {"no worse than served, ece"}
 
 
 def test_an_overconfident_breed_model_is_refused(judge):
