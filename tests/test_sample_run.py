@@ -221,6 +221,8 @@ def test_the_browser_shows_every_kind_of_page(sample_run):
     known = lineage.Lineage(str(project.output))
     of = {made.kind.rpartition(".")[2]: made.artifact for made in known.made.values()}
     dog = next(photo.dog_id for photo in project.ledger() if photo.dog_id)
+    trainer = next(step for step in known.steps.values() if step.node == "Trainer_match")
+    model = next(made for made in known.written_by(trainer) if made.kind == "Model")
     pages = (
         "", f"run/{run}", "execution/5", f"artifact/{of['Examples']}",
         f"artifact/{of['SplitManifest']}", f"artifact/{of['PushedModel']}", "find?what=match",
@@ -237,7 +239,7 @@ def test_the_browser_shows_every_kind_of_page(sample_run):
             page.goto(server.address)
             page.get_by_role("link", name=run).click()
             page.locator("svg a", has_text="Trainer_match").click()
-            page.get_by_role("link", name=f"Model {of['Model']}").first.click()
+            page.get_by_role("link", name=f"Model {model.artifact}").first.click()
             assert "artifact" in page.locator("h1").inner_text()
             page.goto(server.address)
             page.get_by_role("textbox").fill(dog)
