@@ -9,7 +9,7 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from components.model_gate import Rule
 from models.progress import log
-from pipeline import gates, report, stages, summary
+from pipeline import closing, gates, stages, summary
 from pipeline.graph import stage_of
 from pipeline.metadata import Node, Store
 from pipeline.settings import STAGES, Inputs, Pushed
@@ -167,7 +167,7 @@ def test_the_closing_table_shows_metrics_gates_and_paths(tmp_path):
         ],
     }  # fmt: skip
 
-    text = "\n".join(report.lines(_settings(tmp_path), found, 12.0))
+    text = "\n".join(closing.lines(_settings(tmp_path), found, 12.0))
 
     for words in (
         "unreadable 1", "2 ignored, they belong to no source", "train 2", "0.250", "0.750",
@@ -198,7 +198,7 @@ def test_the_closing_table_says_what_was_withdrawn_and_how_to_bring_it_back(tmp_
     inputs = Inputs("", "", "", {}, "", baselines=versions)
     settings = dataclasses.replace(_settings(tmp_path), inputs=inputs)
 
-    text = "\n".join(report.lines(settings, found, 12.0))
+    text = "\n".join(closing.lines(settings, found, 12.0))
 
     assert "breed     not pushed, version 30 was withdrawn; version 20 keeps serving" in text
     assert f"local_runner.py rollback breed --to 30 --output {tmp_path}" in text
