@@ -4,54 +4,54 @@ Vertex takes the name of a type for the place of its class, a module and a name 
 properties of it but custom ones: `tell` writes those.
 """
 
-from tfx import v1 as tfx
+from tfx.types import Artifact
 
 METRICS, CURVES = "metrics.json", "curves.json"  # files of an evaluation of our own
 
 
-class Dataset(tfx.dsl.Artifact):
+class Dataset(Artifact):
     """Where every file of a data folder lies (`entries.jsonl`); `digest` names its content."""
 
     TYPE_NAME = "components.Dataset"
 
 
-class PhotoCatalog(tfx.dsl.Artifact):
+class PhotoCatalog(Artifact):
     """One row for every offered photo, before the split (`photos-*.jsonl`)."""
 
     TYPE_NAME = "components.PhotoCatalog"
 
 
-class SplitManifest(tfx.dsl.Artifact):
+class SplitManifest(Artifact):
     """The ledger: every offered photo with its split or its reason (`photos-*.jsonl`, CSVs)."""
 
     TYPE_NAME = "components.SplitManifest"
 
 
-class DataVerdict(tfx.dsl.Artifact):
+class DataVerdict(Artifact):
     """What DataGate found (`verdict.json`); `passed` is 0 where the user let it go on."""
 
     TYPE_NAME = "components.DataVerdict"
 
 
-class Embeddings(tfx.dsl.Artifact):
+class Embeddings(Artifact):
     """Every test photo's embedding by every encoder compared (`embeddings.npz`)."""
 
     TYPE_NAME = "components.Embeddings"
 
 
-class BreedBaselines(tfx.dsl.Artifact):
+class BreedBaselines(Artifact):
     """Top-1 of what a breed model has to be better than (`metrics.json`)."""
 
     TYPE_NAME = "components.BreedBaselines"
 
 
-class RetrievalMetrics(tfx.dsl.Artifact):
+class RetrievalMetrics(Artifact):
     """Recall, false alarms and so on (`metrics.json`), by size of the gallery (`curves.json`)."""
 
     TYPE_NAME = "components.RetrievalMetrics"
 
 
-def tell(artifact: tfx.dsl.Artifact, **facts: str | int) -> None:
+def tell(artifact: Artifact, **facts: str | int) -> None:
     """Writes what is to be known of an artifact without opening its files."""
     for name, value in facts.items():
         if isinstance(value, str):

@@ -6,8 +6,13 @@ import os
 from typing import Any
 
 import tensorflow_data_validation as tfdv
-from tfx import v1 as tfx
-from tfx.types import BaseChannel
+from tfx.components import Evaluator, SchemaGen, StatisticsGen, Trainer
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.dsl.components.common.importer import Importer
+from tfx.orchestration import metadata
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import trainer_pb2
+from tfx.types import BaseChannel, standard_artifacts
 
 from components import data_gate, digests, statistics_checks
 from components.breed_baselines import BreedBaselines
@@ -49,7 +54,7 @@ def stage_of(node_id: str) -> str:
     return _STAGE_OF.get(node_id.split("_")[0], "model_training")
 
 
-def create_pipeline(settings: Settings) -> tfx.dsl.Pipeline:
+def create_pipeline(settings: Settings) -> Pipeline:
     """Builds the graph.
 
     Args:
@@ -65,15 +70,13 @@ def create_pipeline(settings: Settings) -> tfx.dsl.Pipeline:
         graph.breed()
     if "individual" in settings.views:
         graph.match()
-    return tfx.dsl.Pipeline(
+    return Pipeline(
         pipeline_name=NAME,
         pipeline_root=settings.pipeline_root,
         components=list(graph.nodes.values()),
         enable_cache=True,
         metadata_connection_config=(
-            tfx.orchestration.metadata.sqlite_metadata_connection_config(settings.metadata)
-            if settings.here
-            else None
+            metadata.sqlite_metadata_connection_config(settings.metadata) if settings.here else None
         ),
         beam_pipeline_args=list(settings.beam or beam.arguments(())),
     )
@@ -170,14 +173,12 @@ class _Graph:
             num_histogram_buckets=statistics_checks.HISTOGRAM_BUCKETS,
         )
         statistics = self.add(
-            tfx.components.StatisticsGen(examples=records, stats_options=options),
+            StatisticsGen(examples=records, stats_options=options),
             f"StatisticsGen_{view}",
         ).outputs["statistics"]
-        proposal = self.add(
-            tfx.components.SchemaGen(statistics=statistics), f"SchemaGen_{view}"
-        ).outputs["schema"]
+        proposal = self.add(SchemaGen(statistics=statistics), f"SchemaGen_{view}").outputs["schema"]
         schema = self.add(
-            tfx.components.ImportSchemaGen(schema_file=self.inputs.schemas[view]),
+            ImportSchemaGen(schema_file=self.inputs.schemas[view]),
             f"ImportSchemaGen_{view}",
         ).outputs["schema"]
         anomalies = self.add(
@@ -211,7 +212,7 @@ class _Graph:
         }
         return {
             key: self.add(
-                tfx.dsl.Importer(
+                Importer(
                     source_uri=places[key],
                     artifact_type=kind,
                     custom_properties=told[key],
@@ -227,9 +228,9 @@ class _Graph:
         if self.inputs.weights is None:
             return None
         if "StartWeights" not in self.nodes:
-            importer = tfx.dsl.Importer(
+            importer = Importer(
                 source_uri=self.inputs.weights,
-                artifact_type=tfx.types.standard_artifacts.Model,
+                artifact_type=standard_artifacts.Model,
                 custom_properties={
                     "digest": self.inputs.weights_digest,
                     "lock": digests.of_lock(),
@@ -245,9 +246,9 @@ class _Graph:
             weights = self.start_weights()
             node = self.trainer("breed_teacher", run_fn, "cropped", weights, **self.changes())
             return node.outputs["model"]
-        importer = tfx.dsl.Importer(
+        importer = Importer(
             source_uri=self.inputs.teacher,
-            artifact_type=tfx.types.standard_artifacts.Model,
+            artifact_type=standard_artifacts.Model,
             custom_properties={"digest": self.inputs.teacher_digest},
         )
         return self.add(importer, "Teacher").outputs["result"]
@@ -272,12 +273,12 @@ class _Graph:
             "code": _code(run_fn.rpartition(".")[0]),
             **told,
         }
-        node = tfx.components.Trainer(
+        node = Trainer(
             run_fn=run_fn,
             examples=self.output(f"ImageExampleGen_{view}", "examples"),
             base_model=base,
-            train_args=tfx.proto.TrainArgs(splits=["train"]),
-            eval_args=tfx.proto.EvalArgs(splits=["val"]),
+            train_args=trainer_pb2.TrainArgs(splits=["train"]),
+            eval_args=trainer_pb2.EvalArgs(splits=["val"]),
             custom_config=config,
         )
         node.add_upstream_node(self.nodes["DataGate"])
@@ -299,7 +300,7 @@ class _Graph:
             ("Evaluator_breed_student", baseline),
         ):
             self.add(
-                tfx.components.Evaluator(
+                Evaluator(
                     examples=records,
                     model=student,
                     baseline_model=beside,
@@ -382,7 +383,7 @@ class _Graph:
             )
         )
         self.add(
-            tfx.components.Evaluator(
+            Evaluator(
                 examples=scores.outputs["pairs"],
                 model=model,
                 baseline_model=baseline,
@@ -432,9 +433,9 @@ class _Graph:
         for pushed in self.inputs.baselines.get(model, ()):
             there = pushed.served and os.path.isdir(pushed.model_uri)
             if there and pushed.fingerprint != fingerprint:
-                importer = tfx.dsl.Importer(
+                importer = Importer(
                     source_uri=pushed.model_uri,
-                    artifact_type=tfx.types.standard_artifacts.Model,
+                    artifact_type=standard_artifacts.Model,
                 )
                 return self.add(importer, f"Baseline_{model}").outputs["result"]
         return None

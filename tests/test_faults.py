@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter
 from planted import PHOTOS, Outcome, clean, darker, edit_schema, ingest, lay, plant, repainted
 from test_ingestion import add, jpeg
 from test_ingestion import voc as annotation
-from tfx import v1 as tfx
+from tfx.dsl.components.common.importer import Importer
 from tfx.types import standard_artifacts
 
 from components import (
@@ -67,9 +67,9 @@ def _push_a_finished_model(nodes: graph._Graph) -> None:
     }
     for name, report in told.items():
         (folder / name).write_text(json.dumps(report))
-    model = tfx.dsl.Importer(str(folder), standard_artifacts.Model)
+    model = Importer(str(folder), standard_artifacts.Model)
     blessings = [
-        tfx.dsl.Importer(str(folder), kind, custom_properties={"blessed": 1})
+        Importer(str(folder), kind, custom_properties={"blessed": 1})
         for kind in (standard_artifacts.ModelBlessing, standard_artifacts.InfraBlessing)
     ]
     gate, replay = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from tfx import v1 as tfx
+from tfx.components.trainer.fn_args_utils import FnArgs
 
 from models import (
     breed_training,
@@ -54,7 +54,7 @@ def data(tmp_path_factory, picture, write_split):
 
 
 def arguments(data, folder, base=None, **told):
-    return tfx.components.FnArgs(
+    return FnArgs(
         train_files=[str(data / "Split-train" / "*")],
         eval_files=[str(data / "Split-val" / "*")],
         serving_model_dir=str(folder / "Format-Serving"),
