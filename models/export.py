@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models import examples, golden, input_pipeline, pixels
+from models import examples, golden, input_pipeline, pixels, progress
 
 CHUNK = 32
 CHECKED = 16  # photos that a saved model is asked about again
@@ -63,6 +63,7 @@ class _Exported(tf.Module):
         )
 
     def _save(self, folder: str, signatures: dict[str, Any]) -> None:
+        progress.log.info("exporting the model")
         tf.saved_model.save(self, folder, signatures=signatures)
 
     def check(self, folder: str, split: str) -> None:
@@ -77,6 +78,7 @@ class _Exported(tf.Module):
         Raises:
           RuntimeError: the answers differ by more than `TOLERANCE`, or are no numbers.
         """
+        progress.log.info("asking the exported model")
         records = [data for _, data in itertools.islice(examples.scan(split), CHECKED)]
         images = next(iter(input_pipeline.labelled(split, self.side, CHECKED)))[0]
         given = self._given(tf.saved_model.load(folder).signatures, tf.constant(records))

@@ -20,6 +20,7 @@ from models import (
     export,
     input_pipeline,
     match,
+    progress,
     tracking,
     training,
 )
@@ -100,7 +101,7 @@ def train(job: Job, tracker: tracking.Tracker) -> Trained:
         net = trained = build()
         start, alike = net.get_weights(), None
         if config.pretrained:
-            embeddings = _of_train(net, job)
+            embeddings = _of_train(net, job, len(records))
             alike = _alike(embeddings, records)
             trained = match.whitened(net, *match.whitening(embeddings, _dogs(records)))
         embed = devices.inference(trained)
@@ -159,13 +160,21 @@ def _finished(net: keras.Model, job: Job, records: Sequence[examples.Record]) ->
     look = match.encoder(backbones.get(job.config.backbone).build(None), None)
     look.set_weights(net.get_weights())
     looks = match.served(look, side, (side, round(side * LARGER)))
-    return match.whitened(looks, *match.whitening(_of_train(looks, job), _dogs(records)))
+    embeddings = _of_train(looks, job, len(records))
+    return match.whitened(looks, *match.whitening(embeddings, _dogs(records)))
 
 
-def _of_train(net: keras.Model, job: Job) -> np.ndarray:
-    """The embeddings of the training photos, float [N, D], in the order of their records."""
+def _of_train(net: keras.Model, job: Job, count: int) -> np.ndarray:
+    """The embeddings of the `count` training photos, float [N, D], in their records' order."""
     photos = input_pipeline.labelled(job.train, job.config.image_size, job.config.batch_size)
-    return embedded(devices.inference(net), photos)
+    embed, rate = devices.inference(net), progress.Rate("embedding the training photos", count)
+
+    def counted(images: Any) -> np.ndarray:
+        found = embed(images)
+        rate.add(len(found))
+        return found
+
+    return embedded(counted, photos)
 
 
 def _dogs(records: Sequence[examples.Record]) -> list[str]:
