@@ -250,6 +250,26 @@ def test_the_browser_shows_every_kind_of_page(sample_run):
         server.server_close()
 
 
+def test_the_browser_shows_what_tfma_and_tfdv_say(sample_run):
+    project, _ = sample_run
+    site, known = browser.Site(str(project.output)), lineage.Lineage(str(project.output))
+
+    def page(node: str, kind: str) -> str:
+        step = next(step for step in known.steps.values() if step.node == node)
+        made = next(made for made in known.written_by(step) if made.kind == kind)
+        return site.page(f"/artifact/{made.artifact}", {})
+
+    student = project.summary()["breed"]["student"]
+    row = f'<th scope="row">all</th><td>top1</td><td class="number">{student["top1"]:.3f}</td>'
+    assert row in page("Evaluator_breed_student", "ModelEvaluation")
+    present = project.summary()["splits"]["cropped"]["val"]
+    row = f'<th scope="row">breed</th><td class="number">{present}</td><td class="number">0</td>'
+    _, shown = page("StatisticsGen_cropped", "ExampleStatistics").split("Statistics of val", 1)
+    assert row in shown
+    anomalies = page("ExampleValidator_cropped", "ExampleAnomalies")
+    assert "Anomalies of train (TFDV): none." in anomalies
+
+
 def _test_dogs(project: Project) -> list[list[bytes]]:
     store = Store(str(project.output / "metadata.sqlite"))
     node = store.nodes(store.runs()[0])["SplitAssigner"]

@@ -9,7 +9,7 @@ import json
 import os
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from components import catalog
@@ -22,6 +22,7 @@ _RUNS = 100  # of a page
 _PHOTOS = 12  # of a preview
 _TEXT = 20_000  # characters of a preview
 _READABLE = (".json", ".jsonl", ".csv", ".txt", ".md", ".pbtxt")
+_EVALUATED = "eval_config.json"
 _HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -143,7 +144,7 @@ class Site:
         return self._render(
             "artifact.html.j2", made=made, writer=writer, readers=known.readers(made.artifact),
             properties=_told(made.properties), files=list(_files(made.uri)),
-            previews=list(_previews(made)), photos=list(_photos(made)),
+            tables=list(_tables(made)), previews=list(_previews(made)), photos=list(_photos(made)),
             graph=_markup(drawn.of_artifact(known, made)),
         )  # fmt: skip
 
@@ -156,9 +157,9 @@ class Site:
                 return self._artifact(str(made.artifact), {})
             rows = lineages.rows_of(known, what) if what else {}
         except SettingsError as error:
-            raise NothingError(str(error)) from None
+            return self.nothing(str(error))
         if not rows:
-            raise NothingError(f"{what or 'nothing'}: no run was offered such a photo or dog")
+            return self.nothing(f"{what or 'nothing'}: no run was offered such a photo or dog")
         reached = lineages.beyond(known, rows)
         return self._render(
             "found.html.j2", what=what, reached=reached,
@@ -231,6 +232,45 @@ def _previews(made: Made) -> Iterator[tuple[str, str]]:
             with open(os.path.join(made.uri, name), encoding="utf-8", errors="replace") as file:
                 text = file.read(_TEXT + 1)
             yield name, text if len(text) <= _TEXT else f"{text[:_TEXT]}\n… (cut)"
+
+
+def _tables(made: Made) -> Iterator[tuple[str, Sequence[str], list[Sequence[Any]]]]:
+    """What TFMA and TFDV say in an artifact: (caption, columns, rows)."""
+    if made.kind == "ModelEvaluation" and os.path.isfile(os.path.join(made.uri, _EVALUATED)):
+        from components import model_gate
+
+        slices = model_gate.evaluation_slices(made.uri)
+        yield (
+            "Metrics by slice (TFMA)",
+            ("slice", "metric", "value"),
+            [(part or "all", *row) for part, told in slices.items() for row in told.items()],
+        )
+    if made.kind == "ExampleStatistics":
+        for split, path in evidence.of_splits(made.uri, evidence.STATISTICS):
+            columns = ("feature", "present", "missing", "mean", "std_dev", "min", "max", "unique")
+            yield f"Statistics of {split} (TFDV)", columns, list(_statistics(path))
+    if made.kind == "ExampleAnomalies":
+        for split, path in evidence.of_splits(made.uri, evidence.ANOMALIES):
+            found = evidence.anomalies(path)
+            yield f"Anomalies of {split} (TFDV)", ("feature", "anomaly"), list(found.items())
+
+
+def _statistics(path: str) -> Iterator[Sequence[Any]]:
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    with open(path, "rb") as file:
+        found = statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read())
+    for feature in found.datasets[0].features:
+        kind = feature.WhichOneof("stats")
+        told = getattr(feature, kind)
+        numbers = ("mean", "std_dev", "min", "max")
+        yield (
+            feature.name or ".".join(feature.path.step),
+            told.common_stats.num_non_missing,
+            told.common_stats.num_missing,
+            *(getattr(told, key) if kind == "num_stats" else None for key in numbers),
+            told.unique if kind == "string_stats" else None,
+        )
 
 
 def _photos(made: Made) -> Iterator[tuple[str, evidence.Picture]]:

@@ -165,7 +165,7 @@ def training(run: Evidence, trainer: str) -> Chart:
             traces, legend=_ABOVE, yaxis=_axis("loss"),
             xaxis=_axis("epoch", tickmode="linear", tick0=1, dtick=math.ceil(len(loss) / 10)),
             yaxis2=_axis(
-                f"{measure}, val", overlaying="y", side="right", showgrid=False, tickformat=".2f"
+                f"{measure}, val", overlaying="y", side="right", showgrid=False, tickformat=".4~g"
             ),
             margin={"l": 60, "r": 64, "t": 16, "b": 48},
         ),

@@ -23,6 +23,7 @@ CONFUSED = 5  # pairs of breeds
 PER_PAIR = 4  # photos of each
 PROBES = 6  # that are shown found, and as many that are not
 FIRST = 5  # of the gallery
+ANOMALIES, STATISTICS = "SchemaDiff.pb", "FeatureStats.pb"  # TFDV's, of a split
 _BATCH = 64
 _TRIED = 64  # photos of a breed that are asked about
 
@@ -220,11 +221,8 @@ class Evidence:
         found: dict[str, dict[str, str]] = {}
         for name in self.nodes:
             folder = self.uri(name, "anomalies") if name.startswith("ExampleValidator") else ""
-            for split in sorted(os.listdir(folder)) if folder else ():
-                path = os.path.join(folder, split, "SchemaDiff.pb")
-                place = f"{name.partition('_')[2]}, {split.removeprefix('Split-')}"
-                if os.path.isfile(path):
-                    found[place] = _anomalies(path)
+            for split, path in of_splits(folder, ANOMALIES):
+                found[f"{name.partition('_')[2]}, {split}"] = anomalies(path)
         return found
 
     @functools.cached_property
@@ -432,7 +430,16 @@ def reader(data: str) -> Callable[[catalog.Photo], bytes]:
     return read if data else lambda photo: b""
 
 
-def _anomalies(path: str) -> dict[str, str]:
+def of_splits(folder: str, name: str) -> Iterator[tuple[str, str]]:
+    """The files of that name in an artifact's folders of splits: (split, path)."""
+    for place in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        path = os.path.join(folder, place, name)
+        if os.path.isfile(path):
+            yield place.removeprefix("Split-"), path
+
+
+def anomalies(path: str) -> dict[str, str]:
+    """What TFDV says in a file of `ANOMALIES`, by feature."""
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
     found = anomalies_pb2.Anomalies()

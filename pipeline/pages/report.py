@@ -103,19 +103,21 @@ def shown(value: Any, style: str = "") -> str:
     """A value as people read it.
 
     Args:
-      value: a number, a text, or None.
+      value: a number, a text, None, or a list of such.
       style: "%" for a share, "n" for a number of things.
     """
     if value is None:
         return "–"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    if not math.isfinite(value):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(shown, value)) or "–"
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
         return str(value)
     if style == "%":
         return f"{value:.1%}"
     if style == "n":
-        return f"{value:,.0f}"
+        return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
     if float(value).is_integer() and (isinstance(value, int) or abs(value) > 1):
         return f"{int(value):,}"
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"

@@ -26,6 +26,10 @@ if (typeof Plotly !== "undefined") {
   dark.addEventListener("change", () => again(false));
   addEventListener("beforeprint", () => again(true));
 }
+// A picture wider than the page begins at its middle, where most of it is.
+for (const { parentElement: place } of document.querySelectorAll(".scroll > .graph")) {
+  place.scrollLeft = (place.scrollWidth - place.clientWidth) / 2;
+}
 // Tables that sort by a click on the head of a column: numbers as numbers.
 for (const table of document.querySelectorAll("table.sortable")) {
   [...table.tHead.rows[0].cells].forEach((head, column) => {
