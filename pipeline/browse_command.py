@@ -1,6 +1,7 @@
 """`local_runner.py browse`: ML Metadata, to click through."""
 
 import argparse
+import contextlib
 import os
 import sys
 
@@ -35,6 +36,7 @@ def main(argv: list[str]) -> int:
     """Runs what stands behind `browse` on the command line and returns the exit code."""
     arguments = parser().parse_args(argv)
     from pipeline.pages import browser
+    from pipeline.terminal import quiet
 
     try:
         site = browser.Site(os.path.abspath(arguments.output))
@@ -47,11 +49,8 @@ def main(argv: list[str]) -> int:
         )
         print(f"local_runner.py browse: {why}", file=sys.stderr)
         return 2
-    print(f"{server.address} (Ctrl-C ends it)", flush=True)
-    try:
+    # What libraries say of a preview goes nowhere; what goes wrong is said on its page.
+    with contextlib.suppress(KeyboardInterrupt), server, quiet(os.devnull) as terminal:
+        terminal.say(f"{server.address} (Ctrl-C ends it)")
         server.serve_forever()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.server_close()
     return 0

@@ -287,7 +287,7 @@ def _photos(made: Made) -> Iterator[tuple[str, evidence.Picture]]:
             if place == _PHOTOS or not record.photo_id:
                 break
             source = evidence.thumbnail(examples.encoded_image(data))
-            yield split, evidence.Picture(record.photo_id, source)
+            yield split.removeprefix("Split-"), evidence.Picture(record.photo_id, source)
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -5,8 +5,12 @@ import http.server
 import json
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import looked
@@ -15,10 +19,16 @@ import pytest
 from test_ingestion import jpeg
 
 import local_runner
-from pipeline import local
+from pipeline import lineage, local
 from pipeline.pages import browser, picture, report
 
 SCRIPT = "<script>alert(1)<\uff0fscript>"  # no name of a file has a slash
+# A process that was started in the background ignores Ctrl-C, and so do those that it starts.
+BROWSE = """
+import signal, sys, local_runner
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(local_runner.main(["browse", *sys.argv[1:]]))
+"""
 HOSTILE = [
     "<img src=x onerror=alert(1)>", "it's \"Rex\" & {{ 7 * 7 }}", "\u202eכלב", "x" * 200,
 ]  # fmt: skip
@@ -184,6 +194,24 @@ def test_a_folder_without_runs_is_one_line(tmp_path, capsys, command):
     assert local_runner.main([command, "--output", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "no run was made there" in line
+
+
+def test_browse_says_its_address_and_nothing_else_until_ctrl_c(hostile_run):
+    made = lineage.Lineage(str(hostile_run.output)).made.values()
+    examples = next(one.artifact for one in made if one.kind == "Examples")
+    browse = [sys.executable, "-c", BROWSE, "--port", "0", "--output", str(hostile_run.output)]
+    process = subprocess.Popen(browse, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        address, _, said = process.stdout.readline().partition(" ")
+        with urllib.request.urlopen(f"{address}artifact/{examples}") as page:
+            shown = page.read().decode()
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+
+    assert "Some photos of train" in shown  # so TensorFlow was imported, which talks
+    assert (process.returncode, said, rest) == (0, "(Ctrl-C ends it)\n", "")
 
 
 def test_a_port_that_is_taken_is_one_line(hostile_run, capsys):
