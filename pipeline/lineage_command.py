@@ -77,7 +77,10 @@ def main(argv: list[str]) -> int:
             lines = _reached(told)
             svg = drawn.of_reach(known, arguments.what, rows, reached) if arguments.picture else ""
         if arguments.picture:
-            picture.write(svg, arguments.picture)
+            try:
+                picture.write(svg, arguments.picture)
+            except OSError as error:
+                raise SettingsError(f"--picture {arguments.picture}: {error.strerror}") from error
     except (SettingsError, OSError) as error:
         print(f"local_runner.py lineage: {error}", file=sys.stderr)
         return 2

@@ -43,6 +43,7 @@ _WAY = (
     "CURL_CA_BUNDLE",
     "REQUESTS_CA_BUNDLE",
 )
+_CORES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
 
 class RehearsalError(FailureError):
@@ -227,7 +228,11 @@ class Rehearsal:
 
 def environment(image: str) -> dict[str, str]:
     """What the image sets, and the Python that runs this in the place of its own."""
-    kept = {key: os.environ[key] for key in ("HOME", "LANG", "TMPDIR", *_WAY) if key in os.environ}
+    kept = {
+        key: os.environ[key]
+        for key in ("HOME", "LANG", "TMPDIR", *_CORES, *_WAY)
+        if key in os.environ
+    }
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
     return {**kept, "PATH": path, "PYTHONPATH": image, **SET}
 

@@ -1,6 +1,5 @@
 """Whole runs on the built-in sample, as `make run` starts them."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -8,7 +7,6 @@ import threading
 import urllib.parse
 from pathlib import Path
 
-import gcs
 import judged
 import looked
 import numpy as np
@@ -86,54 +84,6 @@ def test_every_pushed_version_has_a_card_with_the_figures_of_its_run(sample_run)
     assert f"(`recall@1`) | {found['recall@1']:.3f} | {interval} |" in match
     for text, gate in zip((breed, match), summary["gates"], strict=False):
         assert all(f"- {reason}" in text.splitlines() for reason in gate["reasons"])
-
-
-def test_a_rehearsal_of_the_compiled_file_in_a_bucket_comes_to_the_same(sample_run, tmp_path):
-    project, _ = sample_run
-    vertex = tmp_path / "vertex"
-    code, printed = project.kubeflow(
-        "compile", "--output", str(vertex), "--pipeline_root", "gs://bucket/spotted",
-        "--image", "europe-west4-docker.pkg.dev/shelter/spotted/spotted:1",
-    )  # fmt: skip
-    assert code == 0, printed
-
-    with gcs.serving(tmp_path / "gcs", "bucket") as server:
-        code, printed = project.kubeflow(
-            "rehearse", "--file", str(vertex / "pipeline.json"), "--root", "gs://bucket/root",
-            **server.environment(),
-        )  # fmt: skip
-
-    assert code == 0, printed
-    (work,) = vertex.glob("rehearsal-*")
-    assert {path.name for path in work.iterdir()} == {"image", "logs", "rehearsal.log", "sample"}
-    root = tmp_path / "root"
-    for name in server.names("bucket", "root/"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(server.objects["bucket", f"root/{name}"].data)
-    store = Store(str(project.output / "metadata.sqlite"))
-    nodes = store.nodes(store.runs()[0])
-    for model in MODELS:
-        (pushed,) = (root / "serving" / model).iterdir()
-        assert (pushed / "saved_model.pb").is_file()
-        assert f"gs://bucket/root/serving/{model}/{pushed.name}" in printed
-        here = root / "artifacts" / f"ModelGate_{model}" / "blessing" / "verdict.json"
-        local = Path(store.outputs(nodes[f"ModelGate_{model}"])["blessing"].uri, "verdict.json")
-        found, wanted = (json.loads(path.read_text()) for path in (here, local))
-        timed = ("latency_ratio", "_low", "_high")  # a clock, and TFMA's random parts
-        for key, value in wanted["metrics"].items():
-            if not key.endswith(timed):
-                assert found["metrics"][key] == pytest.approx(value, abs=1e-6), key
-        assert [r["passed"] for r in found["rules"]] == [r["passed"] for r in wanted["rules"]]
-    for view in ("cropped", "individual"):
-        records = root / "artifacts" / f"ImageExampleGen_{view}" / "examples"
-        digests = {
-            f"ImageExampleGen_{view}/{path.relative_to(records)}": hashlib.sha256(
-                path.read_bytes()
-            ).hexdigest()
-            for path in records.rglob("*tfrecord*")
-        }
-        assert digests.items() <= project.records().items()
-        assert digests
 
 
 def test_the_lineage_of_a_dog_and_of_a_model_is_that_of_their_run(sample_run):
@@ -371,9 +321,8 @@ def test_a_slightly_worse_match_model_is_refused_and_a_slightly_better_one_is_no
     assert judge.match(judged.nothing, served=judged.narrow(8)) == {}
 
 
-@pytest.mark.parametrize("change", [judged.at_random, judged.untrained])
-def test_a_match_model_that_learned_nothing_is_refused(judge, change):
-    refused = judge.match(change)
+def test_a_match_model_that_learned_nothing_is_refused(judge):
+    refused = judge.match(judged.untrained)
 
     assert {"floor", "no worse than served, mAP", "no worse than served, false_alarm"} <= set(
         refused

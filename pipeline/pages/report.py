@@ -9,6 +9,7 @@ from typing import Any
 from components import model_card
 from pipeline.pages import charts, drawn
 from pipeline.pages.evidence import Evidence, flat
+from pipeline.settings import SettingsError
 
 FILE = "report.html"
 _SECTIONS = (
@@ -64,6 +65,8 @@ def write(output: str, run: str | None = None) -> str:
 def write_beside(output: str, run: str | None, other: str) -> str:
     """Writes `runs/<run>/compare-<other>.html`: `write`, of two runs."""
     one, two = Evidence(output, run), Evidence(output, other)
+    if one.run == two.run:
+        raise SettingsError(f"--compare {other}: is the run itself, give another one")
     return _put(os.path.join(one.folder, f"compare-{two.run}.html"), beside(one, two))
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from xml.etree import ElementTree
 
 import ml_metadata
 import pytest
@@ -273,3 +274,17 @@ def test_people_read_what_machines_do(recorded, capsys):
     assert "rex: 4 photos" in told
     assert "data v1  rejected: exact_copy 1, train 3" in told
     assert "match          trained on 3 photos (run a, execution" in told
+
+
+@pytest.mark.parametrize(("name", "drawn"), [("rex", "rex"), ("match", "Trainer_match")])
+def test_an_answer_is_a_picture_too(recorded, tmp_path, capsys, name, drawn):
+    file = tmp_path / "picture.svg"
+    asked = ["lineage", name, "--output", str(recorded.output), "--picture"]
+
+    assert local_runner.main([*asked, str(file)]) == 0
+    texts = [text.text for text in ElementTree.parse(file).iter("{http://www.w3.org/2000/svg}text")]
+    assert drawn in texts
+    assert f"picture   {file}" in capsys.readouterr().err
+
+    assert local_runner.main([*asked, str(tmp_path / "no" / "file.svg")]) == 2
+    assert f"--picture {tmp_path / 'no' / 'file.svg'}: No such file" in capsys.readouterr().err

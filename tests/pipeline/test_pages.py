@@ -182,6 +182,13 @@ def test_a_run_that_is_none_is_one_line(hostile_run, capsys, argv, told):
     assert hostile_run.summary["run_id"] in line
 
 
+def test_a_run_beside_itself_is_one_line(hostile_run, capsys):
+    run = hostile_run.summary["run_id"]
+    flags = ["--compare", run, "--output", str(hostile_run.output)]
+    assert local_runner.main(["report", *flags]) == 2
+    assert f"--compare {run}: is the run itself" in capsys.readouterr().err
+
+
 def test_a_report_that_cannot_be_written_does_not_undo_the_run(tmp_path, capsys):
     told = local._report(str(tmp_path), "none")
 
