@@ -108,10 +108,10 @@ def test_the_report_of_a_run_shows_hostile_names_as_text(small):
 def test_a_rehearsal_of_the_compiled_file_in_a_bucket_comes_to_the_same(small, data, tmp_path):
     """The match model's part: photos, records, model and verdict lie in Cloud Storage."""
     vertex, root = tmp_path / "vertex", tmp_path / "root"
-    trained = flags(data)[2:]
+    photos = ("--data", "gs://bucket/photos")
     code, printed = small.kubeflow(
         "compile", "--output", str(vertex), "--pipeline_root", "gs://bucket/spotted",
-        "--image", "europe-west4-docker.pkg.dev/shelter/spotted/spotted:1", *trained,
+        "--image", "europe-west4-docker.pkg.dev/shelter/spotted/spotted:1", *flags(data), *photos,
         "--individual", "--bless_anyway", "one epoch is no training",
     )  # fmt: skip
     assert code == 0, printed
@@ -119,7 +119,7 @@ def test_a_rehearsal_of_the_compiled_file_in_a_bucket_comes_to_the_same(small, d
     with gcs.serving(tmp_path / "gcs", "bucket") as server:
         gcs.upload(server, "bucket", data, "photos")
         code, printed = small.kubeflow(
-            "rehearse", "--file", str(vertex / "pipeline.json"), "--data", "gs://bucket/photos",
+            "rehearse", "--file", str(vertex / "pipeline.json"), *photos,
             "--root", "gs://bucket/root", **server.environment(),
         )  # fmt: skip
 
