@@ -72,6 +72,7 @@ class Project:
     def run(self, *flags: str) -> tuple[int, str]:
         process = self.start(*flags)
         printed, _ = process.communicate()
+        assert "report    could not be written" not in printed, printed
         return process.returncode, printed
 
     def kubeflow(self, *flags: str, **environment: str) -> tuple[int, str]:
