@@ -106,6 +106,7 @@ class Site:
                     for made in known.written_by(step) if made.properties.get("pushed_destination")
                 ],
                 "report": run in ended,
+                "told": evidence.summary(self.output, run) if run in ended else {},
             }
             for run in shown
         ]  # fmt: skip

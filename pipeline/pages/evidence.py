@@ -87,6 +87,24 @@ def runs(output: str) -> list[str]:
     return sorted(there, reverse=True)
 
 
+def summary(output: str, run: str) -> dict[str, Any]:
+    """The summary.json of one of `runs`.
+
+    Raises:
+      SettingsError: it is none.
+    """
+    path = os.path.join(output, "runs", run, "summary.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            found: dict[str, Any] = json.load(file)
+    except ValueError as error:
+        raise SettingsError(
+            f"{path}: is not the JSON that a run leaves ({error}): put back what it was, or remove "
+            "its folder"
+        ) from error
+    return found
+
+
 class Evidence:
     """One run.
 
@@ -112,8 +130,7 @@ class Evidence:
         self.output = output
         self.run = run or known[0]
         self.folder = os.path.join(output, "runs", self.run)
-        with open(os.path.join(self.folder, "summary.json"), encoding="utf-8") as file:
-            self.summary: dict[str, Any] = json.load(file)
+        self.summary = summary(output, self.run)
         self.store = Store(os.path.join(output, "metadata.sqlite"))
         self.nodes: dict[str, Node] = (
             self.store.nodes(self.run) if self.run in self.store.runs() else {}

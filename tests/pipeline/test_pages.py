@@ -120,7 +120,9 @@ def test_what_is_not_there_is_said(asked, path):
 def test_a_run_that_has_a_report_leads_to_it(asked, hostile_run):
     run = hostile_run.summary["run_id"]
 
-    assert f'href="/report/{run}"' in asked("GET", "/")[1]
+    home = asked("GET", "/")[1]
+    assert f'href="/report/{run}"' in home
+    assert f"<code>{hostile_run.summary['data']['version'][:12]}</code>" in home
     assert asked("GET", f"/report/{run}") == (200, page_of(hostile_run).read_text())
 
 
@@ -180,6 +182,16 @@ def test_a_run_that_is_none_is_one_line(hostile_run, capsys, argv, told):
     (line,) = capsys.readouterr().err.splitlines()
     assert told in line
     assert hostile_run.summary["run_id"] in line
+
+
+def test_a_summary_that_is_no_json_is_one_line(tmp_path, capsys):
+    path = tmp_path / "runs" / "a" / "summary.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"breed": ')
+    (tmp_path / "logs").mkdir()
+
+    assert local_runner.main(["report", "--output", str(tmp_path)]) == 2
+    assert f"{path}: is not the JSON that a run leaves" in capsys.readouterr().err
 
 
 def test_a_run_beside_itself_is_one_line(hostile_run, capsys):
